@@ -1,0 +1,189 @@
+"""Files that survive a kill, a full disk and a flipped bit; the state that a run needs to continue bit for bit.
+
+    folder/state/step_000123/state.safetensors   every tensor: weights, optimizer, RNG states, replay buffer
+                             state.json          every number and name that is no tensor
+                             manifest.json       size and sha256 of both
+
+A checkpoint is written under a temporary name, synced to the disk and renamed: a name that begins with `step_` is a
+complete checkpoint, whenever the process died. The checksums find what a rename cannot exclude (a bad disk, a copy cut
+short); safetensors itself has none. No pickle is written or read.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from minalign.errors import UserError
+from minalign.files import disk_errors, sync_folder, write_file, write_tensors
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def checkpoints(folder: str | os.PathLike) -> list[tuple[int, Path]]:
+    """Return (step, path) of the checkpoints in a run folder, oldest first; none of them is verified."""
+    found = []
+    for path in Path(folder, "state").glob("step_*"):
+        if match := re.fullmatch(r"step_(\d+)(?:\.(\d+))?", path.name):
+            found.append((int(match[1]), int(match[2] or 0), path))
+    return [(step, path) for step, _, path in sorted(found)]
+
+
+def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor], meta: dict, keep: int = 2) -> Path:
+    """Save a checkpoint of `step` finished steps and drop all but the last `keep`; return its path.
+
+    `meta` must be JSON (tuples come back as lists, keys as strings). Raises UserError if the disk refuses; the
+    previous checkpoints are then untouched.
+    """
+    state = Path(folder, "state")
+    # The same step saved again takes a new name: the old one stays valid until the new one is complete.
+    names = (f"step_{step:06d}" + f".{n}" * (n > 0) for n in itertools.count())
+    final = next(state / name for name in names if not (state / name).exists())
+    temporary = state / f".tmp-{final.name}"
+    with disk_errors(state):
+        try:
+            os.makedirs(state, exist_ok=True)
+            _remove(state.glob(".tmp-*"))  # of a process that was killed
+            os.mkdir(temporary)
+            manifest = {
+                "state.safetensors": write_file(temporary / "state.safetensors", lambda f: write_tensors(f, tensors)),
+                "state.json": write_file(temporary / "state.json", json.dumps({"step": step, "meta": meta})),
+            }
+            write_file(temporary / "manifest.json", json.dumps(manifest, indent=1))
+            sync_folder(temporary)
+            os.rename(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(state)
+    # A later step than this one is what a resumed run stepped back from (it was damaged): it must not come back.
+    old = [path for s, path in checkpoints(folder) if s <= step][:-keep]
+    for path in old + [path for s, path in checkpoints(folder) if s > step]:
+        with contextlib.suppress(OSError):  # renamed first, so that half a deletion does not look like a checkpoint
+            os.rename(path, state / f".tmp-old-{path.name}")
+    _remove(state.glob(".tmp-*"))
+    return final
+
+
+def load_state(folder: str | os.PathLike) -> tuple[int, dict[str, Tensor], dict]:
+    """Return (step, tensors on the CPU, meta) of the newest checkpoint whose checksums hold.
+
+    Says on stderr which damaged ones it passed over. Raises UserError where none is left.
+    """
+    found = checkpoints(folder)[::-1]
+    for _, path in found:
+        try:
+            manifest = json.loads((path / "manifest.json").read_bytes())
+            for name in ("state.safetensors", "state.json"):
+                _verify(path / name, manifest[name])
+            saved = json.loads((path / "state.json").read_bytes())
+            return saved["step"], load_file(path / "state.safetensors"), saved["meta"]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            print(f"warning: {path} is damaged ({error}); trying the checkpoint before it", file=sys.stderr)
+    what = f"all {len(found)} checkpoints are damaged" if found else "there is no checkpoint"
+    raise UserError(f"cannot resume from {folder}: {what}\nstart again without --resume (with --overwrite)")
+
+
+def _verify(path: Path, wanted: dict) -> None:
+    """Raise ValueError unless a file has the size and sha256 of the manifest."""
+    if path.stat().st_size != wanted["bytes"]:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {wanted['bytes']}")
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 22):
+            sha256.update(chunk)
+    if sha256.hexdigest() != wanted["sha256"]:
+        raise ValueError(f"{path.name} does not match its checksum")
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer, name: str = "optimizer") -> tuple[dict[str, Tensor], dict]:
+    """Return an optimizer's state as tensors (named `name.0.exp_avg`, ...) and JSON; `name` tells two apart."""
+    saved = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    meta = {"state": {}, "groups": []}
+    for i, values in saved["state"].items():
+        meta["state"][str(i)] = _split(values, f"{name}.{i}", tensors)
+    for g, values in enumerate(saved["param_groups"]):
+        meta["groups"].append(_split(values, f"{name}.group{g}", tensors))
+    return tensors, meta
+
+
+def _split(values: dict, prefix: str, tensors: dict[str, Tensor]) -> dict:
+    """Move the tensors of a dict to `tensors`; return the rest."""
+    tensors.update({f"{prefix}.{key}": v for key, v in values.items() if isinstance(v, Tensor)})
+    return {key: v for key, v in values.items() if not isinstance(v, Tensor)}
+
+
+def _join(values: dict, prefix: str, tensors: dict[str, Tensor]) -> dict:
+    """Undo `_split`; the tensors are copies, so that the optimizer's next step leaves the caller's alone."""
+    mine = {key[len(prefix) + 1 :]: t.clone() for key, t in tensors.items() if key.startswith(prefix + ".")}
+    # JSON has no tuples: Adam's betas must become one again, or the next state_dict would differ from the saved one.
+    return {key: tuple(v) if key == "betas" else v for key, v in values.items()} | mine
+
+
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], meta: dict, name: str = "optimizer"
+) -> None:
+    """Put `pack_optimizer`'s result back; raise UserError where the parameters are not the saved ones."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for key, t in tensors.items():
+        match = re.fullmatch(re.escape(name) + r"\.(\d+)\.(exp_avg|exp_avg_sq|momentum_buffer)", key)
+        if match and (int(match[1]) >= len(params) or t.shape != params[int(match[1])].shape):
+            raise UserError(f"cannot resume: {key} of shape {tuple(t.shape)} fits no parameter of this model\n"
+                            "resume with the model and adapter settings that the run was started with")  # fmt: skip
+    state = {int(i): _join(values, f"{name}.{i}", tensors) for i, values in meta["state"].items()}
+    groups = [_join(values, f"{name}.group{g}", tensors) for g, values in enumerate(meta["groups"])]
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except ValueError as error:
+        raise UserError(f"cannot resume: the optimizer's parameters are not the saved ones ({error})") from error
+
+
+def _generators(given: dict) -> dict[str, Any]:
+    """Return every random number generator but NumPy's: the global ones and those given by name."""
+    cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    fixed = {"python": random, "torch": torch.default_generator, **{f"cuda.{i}": g for i, g in enumerate(cuda)}}
+    return fixed | {f"given.{name}": generator for name, generator in given.items()}
+
+
+def pack_rng(**generators: torch.Generator | random.Random) -> tuple[dict[str, Tensor], dict]:
+    """Return the state of Python's, NumPy's and torch's random number generators and of those given by name."""
+    _, words, *rest = np.random.get_state()
+    tensors, meta = {"rng.numpy": torch.from_numpy(words.astype("i8"))}, {"numpy": rest}
+    for name, generator in _generators(generators).items():
+        if isinstance(generator, torch.Generator):
+            tensors[f"rng.{name}"] = generator.get_state()
+        else:
+            version, words, gauss = generator.getstate()
+            tensors[f"rng.{name}"], meta[name] = torch.tensor(words), [version, gauss]
+    return tensors, meta
+
+
+def unpack_rng(tensors: dict[str, Tensor], meta: dict, **generators: torch.Generator | random.Random) -> None:
+    """Put `pack_rng`'s result back, the given generators by the same names (a missing one is a KeyError)."""
+    np.random.set_state(("MT19937", tensors["rng.numpy"].numpy().astype("u4"), *meta["numpy"]))
+    for name, generator in _generators(generators).items():
+        if name.startswith("cuda.") and f"rng.{name}" not in tensors:
+            continue  # saved on a machine with fewer GPUs, or none
+        if isinstance(generator, torch.Generator):
+            generator.set_state(tensors[f"rng.{name}"].clone())
+        else:
+            version, gauss = meta[name]
+            generator.setstate((version, tuple(tensors[f"rng.{name}"].tolist()), gauss))

@@ -1,0 +1,278 @@
+"""GPT-2 (Radford et al. 2019), in the names and the file format of Hugging Face, with what alignment needs and no more.
+
+    hidden = model(tokens)                                  # (B, T, D) after the last layer norm
+    logits = model.lm_head(hidden)                          # (B, T, V); usually only where there is a loss: `token_logprobs`
+    prefix = model.encode_prefix(prompt)                    # keys and values of a prompt, computed once ...
+    hidden = model(responses, cache=prefix.expand(N))       # ... and shared by N responses, with exact gradients
+
+Shapes: B batch, T tokens, P prompt, R response, N samples per prompt, D width, H heads, K keys, V vocabulary, L layers.
+Dropout of the backbone is left out on purpose: a log-prob must not depend on a coin (LoRA has its own, on its own branch).
+"""
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+ACTIVATIONS = {
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),  # the tanh form is GPT-2's; exact GELU differs by up to 5e-4
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+}
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """The fields of Hugging Face's GPT-2 config that change the computation, with its defaults."""
+
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    tie_word_embeddings: bool = True
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+
+class Prefix:
+    """Keys and values of a prompt that following tokens attend to; nothing in it is ever written, so gradients flow through it.
+
+    keys, values: per layer (B, H, P, head width). mask: (B, P) bool, True on real tokens, or None where no row is padded.
+    """
+
+    def __init__(self, keys: list[Tensor] | None = None, values: list[Tensor] | None = None, mask: Tensor | None = None):
+        self.keys, self.values, self.mask = keys or [], values or [], mask
+
+    @property
+    def length(self) -> int:
+        return self.keys[0].size(2) if self.keys else 0
+
+    def expand(self, n: int) -> "Prefix":
+        """Return this prefix for n responses a prompt, in the order prompt 0 n times, prompt 1 n times, ..."""
+        def repeat(x):  # expand() of a single prompt is a view: no copy of its keys and values is made here
+            return x.expand(n, *x.shape[1:]) if x.size(0) == 1 else x.repeat_interleave(n, 0)
+        mask = None if self.mask is None else repeat(self.mask)
+        return Prefix([repeat(k) for k in self.keys], [repeat(v) for v in self.values], mask)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all keys and values that the new tokens of `layer` attend to, their own (k, v) last."""
+        return torch.cat([self.keys[layer], k], 2), torch.cat([self.values[layer], v], 2)
+
+
+class _Recorder(Prefix):
+    """A prefix under construction: starts empty and keeps what passes through."""
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        self.keys.append(k)
+        self.values.append(v)
+        return k, v
+
+
+class KVCache(Prefix):
+    """A prefix followed by room for `room` more tokens, preallocated and written in place: for decoding without gradients."""
+
+    def __init__(self, prefix: Prefix, room: int):
+        B, H, P, width = prefix.keys[0].shape
+        shape = (B, H, P + room, width)
+        super().__init__([k.new_empty(shape) for k in prefix.keys], [v.new_empty(shape) for v in prefix.values])
+        for new, old in zip(self.keys + self.values, prefix.keys + prefix.values):
+            new[:, :, :P] = old
+        self.mask, self.filled = prefix.mask, P
+
+    @property
+    def length(self) -> int:
+        return self.filled
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        end = self.filled + k.size(2)
+        self.keys[layer][:, :, self.filled:end] = k
+        self.values[layer][:, :, self.filled:end] = v
+        if layer == len(self.keys) - 1:
+            self.filled = end
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row that is not in `rows` (int64 indices): finished responses leave the batch."""
+        self.keys, self.values = [k[rows] for k in self.keys], [v[rows] for v in self.values]
+        self.mask = None if self.mask is None else self.mask[rows]
+
+
+class Attention(nn.Module):
+    def __init__(self, config: GPT2Config, layer: int):
+        super().__init__()
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.n_head, self.layer = config.n_head, layer
+        self.scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            self.scale /= layer + 1
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
+        B, T, D = x.shape
+        q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.c_attn(x).split(D, 2))  # (B, H, T, D/H)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)  # (B, H, K, D/H)
+        # is_causal aligns the triangle top left, right only without earlier keys; `_mask` gives a mask in every other case.
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T == k.size(2) and T > 1,
+                                           scale=self.scale)
+        return self.c_proj(y.transpose(1, 2).reshape(B, T, D))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        inner = config.n_inner or 4 * config.n_embd
+        self.c_fc = nn.Linear(config.n_embd, inner)
+        self.c_proj = nn.Linear(inner, config.n_embd)
+        self.activation = ACTIVATIONS[config.activation_function]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.activation(self.c_fc(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPT2Config, layer: int):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = Attention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), mask, cache)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT2(nn.Module):
+    """GPT-2 with a tied (or explicit) output head and optional scalar heads (`add_head`)."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        self.config = config
+        self.transformer = nn.ModuleDict(dict(
+            wte=nn.Embedding(config.vocab_size, config.n_embd),
+            wpe=nn.Embedding(config.n_positions, config.n_embd),
+            h=nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
+            ln_f=nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon),
+        ))
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.heads = nn.ModuleDict()
+        self.apply(self._init)
+        for name, weight in self.named_parameters():
+            if name.endswith("c_proj.weight"):  # GPT-2 section 2.3: residual projections start smaller, 2L of them add up
+                nn.init.normal_(weight, std=config.initializer_range / math.sqrt(2 * config.n_layer))
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.transformer.wte.weight
+
+    def _init(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if getattr(module, "bias", None) is not None:
+                nn.init.zeros_(module.bias)
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.wte.weight.device
+
+    def add_head(self, name: str, std: float) -> nn.Linear:
+        """Add a trainable scalar head on the hidden states, weight N(0, std^2), bias 0; `model.heads[name](hidden)` is (B, T, 1)."""
+        head = nn.Linear(self.config.n_embd, 1, device=self.device)
+        nn.init.normal_(head.weight, std=std)
+        nn.init.zeros_(head.bias)
+        self.heads[name] = head
+        return head
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None, positions: Tensor | None = None,
+                cache: Prefix | None = None) -> Tensor:
+        """Return the hidden states (B, T, D) after the final layer norm.
+
+        tokens: (B, T) int64. mask: (B, T) bool, True on real tokens, for padded batches (left or right); None = no padding.
+        positions: (B, T) int64; default: each row counts its own real tokens, after those of the cache.
+        cache: earlier keys and values (`Prefix` with gradients, `KVCache` for decoding); new ones go where it puts them.
+        """
+        past = cache.length if cache is not None else 0
+        if positions is None:
+            positions = self._positions(tokens, mask, cache, past)
+        attn_mask = self._mask(tokens.size(1), mask, cache, past)
+        x = self.transformer.wte(tokens) + self.transformer.wpe(positions)  # (B, T, D)
+        for block in self.transformer.h:
+            x = block(x, attn_mask, cache)
+        return self.transformer.ln_f(x)
+
+    def _positions(self, tokens: Tensor, mask: Tensor | None, cache: Prefix | None, past: int) -> Tensor:
+        if mask is None:
+            own = torch.arange(tokens.size(1), device=tokens.device)[None]
+        else:
+            own = (mask.long().cumsum(1) - 1).clamp(min=0)
+        if cache is None or cache.mask is None:
+            return own + past
+        # A left-padded prefix of P columns holds fewer than P tokens; the rows decoded since then hold no padding.
+        return own + cache.mask.sum(1, keepdim=True) + (past - cache.mask.size(1))
+
+    def _mask(self, T: int, mask: Tensor | None, cache: Prefix | None, past: int) -> Tensor | None:
+        """Return the (B or 1, 1, T, K) bool attention mask, or None where SDPA's own causal rule is the right one."""
+        cache_mask = cache.mask if cache is not None else None
+        if mask is None and cache_mask is None and (past == 0 or T == 1):
+            return None
+        causal = torch.ones(T, past + T, dtype=torch.bool, device=self.device).tril(past)[None, None]
+        if mask is None and cache_mask is None:
+            return causal
+        rows = (mask if mask is not None else cache_mask).size(0)
+        seen = torch.ones(rows, past + T, dtype=torch.bool, device=self.device)  # keys that are real tokens
+        if cache_mask is not None:
+            seen[:, :cache_mask.size(1)] = cache_mask
+        if mask is not None:
+            seen[:, past:] = mask
+        # A padded query sees at least itself: a row of the softmax without any key is NaN on some backends.
+        itself = torch.eye(T, dtype=torch.bool, device=self.device)
+        return causal & seen[:, None, None] | F.pad(itself, (past, 0))[None, None]
+
+    def encode_prefix(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Prefix, Tensor]:
+        """Run prompts once; return their `Prefix` and the hidden state (B, D) at each prompt's last token.
+
+        tokens: (B, P) int64, left-padded where mask (B, P) has False (so that column -1 is every row's last token).
+        """
+        if mask is not None and bool(mask.all()):
+            mask = None
+        prefix = _Recorder()
+        hidden = self(tokens, mask, cache=prefix)
+        return Prefix(prefix.keys, prefix.values, mask), hidden[:, -1]
+
+    def token_logprobs(self, hidden: Tensor, tokens: Tensor, temperature: float | Tensor = 1.0, forbidden: Tensor | None = None,
+                       budget: int = 2**27) -> Tensor:
+        """Return log p(tokens | hidden) without ever keeping an (M, V) tensor for the backward pass when that is large.
+
+        hidden: (M, D). tokens: (M, ...) int64, one or several token ids a row. temperature: of the softmax, a number or (M,).
+        forbidden: bool (V,) or (M, V), ids of probability zero (their own log-prob is -inf). budget: logits kept at most; beyond
+        it rows are done in chunks and each chunk's logits are computed again in backward (saves memory, costs up to 16 % time).
+        Returns (M, ...) float32.
+        """
+        temperature = torch.as_tensor(temperature, device=hidden.device).expand(hidden.size(0))
+        wide = tokens.flatten(1) if tokens.dim() > 1 else tokens[:, None]  # (M, ids a row)
+
+        def chunk(h, ids, temp, banned):
+            logits = self.lm_head(h).float() / temp[:, None]  # (m, V)
+            if banned is not None:
+                logits = logits.masked_fill(banned, -torch.inf)
+            return logits.gather(1, ids) - logits.logsumexp(1, keepdim=True)
+
+        rows = max(1, budget // self.config.vocab_size)
+        if hidden.size(0) <= rows:
+            return chunk(hidden, wide, temperature, forbidden).reshape(tokens.shape)
+        out = []
+        for i in range(0, hidden.size(0), rows):
+            s = slice(i, i + rows)
+            banned = forbidden[s] if forbidden is not None and forbidden.dim() == 2 else forbidden
+            out.append(checkpoint(chunk, hidden[s], wide[s], temperature[s], banned, use_reentrant=False))
+        return torch.cat(out).reshape(tokens.shape)

@@ -1,0 +1,79 @@
+"""Figures, drawn from the files of a run folder, so that any of them can be drawn again later."""
+import json
+from pathlib import Path
+
+import numpy as np
+
+COLORS = {"target": "#222222", "base": "#b8b8b8", "policy": "#1f6fb4"}
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """Return the rows of a run's metrics.jsonl."""
+    with open(Path(folder) / "metrics.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]):
+    """Return (figure, axes) with a look that is the same everywhere; no window is opened, no global state is touched."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=9)
+    return figure, axes
+
+
+def distribution(folder: Path) -> Path:
+    """Draw target, base and policy over the support, linear and logarithmic, from distribution.json; return the file's path."""
+    data = json.loads((Path(folder) / "distribution.json").read_text())
+    figure, axes = _figure(2, 1, (8.0, 5.2))
+    numbers = [float(text) if _is_number(text) else i for i, text in enumerate(data["texts"])]
+    order = np.argsort(numbers)
+    x = np.array(numbers)[order]
+    width = float(np.diff(x).min()) if len(x) > 1 else 1.0
+    target, base, policy = (np.array(data[name])[order] for name in ("target", "base", "policy"))
+    for ax, scale in zip(axes[:, 0], ("linear", "log")):
+        bottom = 1e-6 if scale == "log" else 0.0
+        ax.bar(x, np.maximum(base, bottom), width=width, color=COLORS["base"], label=f"base (KL {data['base_kl']:.2g} nats)")
+        ax.plot(x, target, color=COLORS["target"], linewidth=1.0, linestyle=(0, (4, 2)), label="target", zorder=3)
+        ax.plot(x, np.maximum(policy, bottom), linestyle="none", marker="o", markersize=3.2 if len(x) < 200 else 1.6,
+                color=COLORS["policy"], label=f"policy (KL {data['policy_kl']:.2g} nats)", zorder=4)
+        ax.set_yscale(scale)
+        ax.set_xlim(x[0] - width, x[-1] + width)
+        ax.set_ylabel("probability" + (" (log)" if scale == "log" else ""), fontsize=10)
+    if axes[1, 0].get_ylim()[0] < 1e-6:
+        axes[1, 0].set_ylim(bottom=1e-6)
+    axes[0, 0].legend(frameon=False, fontsize=9, loc="upper right")
+    axes[0, 0].set_title(data["prompt"], fontsize=10, loc="left")
+    axes[1, 0].set_xlabel("response", fontsize=10)
+    path = Path(folder) / "distribution.png"
+    figure.savefig(path, dpi=160)
+    return path
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+        return True
+    except ValueError:
+        return False
+
+
+def curves(folder: Path, keys: list[str], logarithmic: bool = True) -> Path:
+    """Draw metrics of a run against the step, one panel each; return the file's path."""
+    rows = read_metrics(folder)
+    figure, axes = _figure(1, len(keys), (3.4 * len(keys), 2.7))
+    for ax, key in zip(axes[0], keys):
+        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        ax.plot(*zip(*points), color=COLORS["policy"], linewidth=1.2)
+        if logarithmic and all(value > 0 for _, value in points):
+            ax.set_yscale("log")
+        ax.set_xlabel("step", fontsize=10)
+        ax.set_title(key, fontsize=10, loc="left")
+    path = Path(folder) / "curves.png"
+    figure.savefig(path, dpi=160)
+    return path

@@ -1,0 +1,250 @@
+"""What every stage needs around its algorithm: seeds, device and precision, the run folder, a clean stop.
+
+    run = Run.create(cfg.out, run_name("gfn", cfg.task, cfg.model), cfg.resume, cfg.overwrite)
+    run.start(cfg, device=device)                               # run.json
+    step, tensors, meta = run.load() if run.resumed else (0, {}, {})
+    with run.graceful_signals():
+        while step < cfg.steps:
+            ...                                                 # check_finite(step, loss=loss) before optimizer.step()
+            step += 1
+            run.log(step, loss=loss)                            # log before saving: what is logged later is redone
+            if run.stopping or step % cfg.save_every == 0:
+                run.save(step, tensors, meta)
+            if run.stopping:
+                run.leave(step)
+    run.result({"kl": kl})
+
+Of several processes one decides on the folder; the others use `Run(path, writes=False)`, which writes nothing.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minalign import checkpoint, folder
+from minalign.errors import UserError
+from minalign.files import atomic_write, disk_errors, plain, read_json
+
+# Settings that may change when a run is resumed; any other would make it a different run.
+FREE = {"out", "resume", "overwrite", "steps", "device", "compile", "shard", "plot", "save_every", "log_every"}
+LOGS = ("metrics.jsonl", "samples.jsonl")
+
+
+class NonFiniteError(UserError):
+    """A NaN or an infinity where a finite number is due."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch (every device)."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed: expected 0 to {2**32 - 1}, found {seed}")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
+    """Return the device for `auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `cuda:1` or `mps`."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise UserError(f"--device: {name!r} is not one of auto, cpu, cuda, mps")
+    if kind != "cpu" and not (cuda if kind == "cuda" else mps):
+        raise UserError(f"--device {name}: torch {torch.__version__} finds no {kind} device\nuse --device auto or cpu")
+    if kind == "cuda":
+        index = int(index or local_rank)
+        if index >= torch.cuda.device_count():
+            raise UserError(f"--device: there is no cuda:{index}, only {torch.cuda.device_count()} GPUs are visible")
+        return torch.device("cuda", index)
+    return torch.device(kind)
+
+
+def pick_dtype(name: str, device: torch.device, model: str = "") -> torch.dtype:
+    """Return the precision for `auto`, `fp32`, `bf16` or `fp16`; auto is fp32 for nano: same seed, same bytes."""
+    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if name != "auto":
+        return names[name]
+    if device.type == "cuda" and model != "nano":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    # Without these instructions a CPU emulates bf16 and is slower than in fp32.
+    has = [getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("avx512_bf16", "amx_tile")]
+    return torch.bfloat16 if device.type == "cpu" and any(has) and model != "nano" else torch.float32
+
+
+def check_finite(step: int, /, records: Sequence[str] | None = None, **named: Tensor | float | None) -> None:
+    """Raise NonFiniteError, which names the step, the value and the records, if any value is NaN or infinite.
+
+    Call it before the optimizer's step, so that the weights are still good. `records` go with the first dimension
+    of the tensors. One synchronisation with the device however many tensors are given.
+    """
+    tensors = {name: torch.as_tensor(value).detach() for name, value in named.items() if value is not None}
+    if not tensors or bool(torch.stack([t.isfinite().all().cpu() for t in tensors.values()]).all()):
+        return
+    name, bad = next((n, ~t.isfinite()) for n, t in tensors.items() if not t.isfinite().all())
+    rows = bad.reshape(bad.shape[0], -1).any(1).nonzero().flatten().tolist() if bad.ndim else None
+    found = tensors[name][bad].flatten()[0].item()
+    where = f" in {int(bad.sum())} of {bad.numel()} values, rows {str(rows[:8])[1:-1]}" if rows else ""
+    records = [records[i] for i in rows] if rows and len(records or ()) == len(bad) else records
+    texts = "; ".join(repr(str(r)[:60]) for r in (records or [])[:4])
+    raise NonFiniteError(
+        f"step {step}: {name} is {found}{where}; stopped before the weights changed"
+        + (f"\nrecords: {texts}" if texts else "")
+        + "\nlower the learning rate, or look at these records and their rewards"
+    )
+
+
+def run_name(*parts: str) -> str:
+    """Return the default folder of a run, as runs/gfn-rng-nano; of a part that is a path, the last name counts."""
+    return "runs/" + "-".join(re.sub(r"[^\w.]+", "-", Path(p).name) for p in parts if p)
+
+
+class Run:
+    """One run's folder and clock. `stopping` is 0, or the signal that asked for an end after this step."""
+
+    def __init__(self, path: str | os.PathLike, resumed: bool = False, writes: bool = True):
+        self.path, self.resumed, self.writes = Path(path), resumed, writes
+        self.stopping = 0
+        self._clock = time.perf_counter()
+
+    @classmethod
+    def create(
+        cls, out: str | None, default: str, resume: bool = False, overwrite: bool = False, reads: Sequence[str] = ()
+    ) -> "Run":
+        """Make the run's folder, or find the one to resume: see `folder.choose`."""
+        return cls(folder.choose(out, default, resume, overwrite, reads), resumed=resume)
+
+    def start(self, config: Any, device: Any = None, free: Sequence[str] = ()) -> None:
+        """Write run.json; a resumed run must have the settings that it began with, but for FREE and `free`."""
+        if not self.writes:
+            return
+        settings = plain(dataclasses.asdict(config))
+        began, history = time.strftime("%Y-%m-%dT%H:%M:%S%z"), []
+        if self.resumed:
+            old = read_json(self.path / "run.json")
+            if "config" not in old:
+                raise UserError(f"--resume: {self.path}/run.json is damaged\nstart a new run with another --out")
+            fixed = settings.keys() & old["config"].keys() - FREE - set(free)
+            was = {k: v for k, v in old["config"].items() if k in fixed and v != settings[k]}
+            if was:
+                found = ", ".join(f"--{k} is {settings[k]} (was {v})" for k, v in was.items())
+                raise UserError(f"--resume needs the settings of the run, but {found}\nit ran: {old['command']}")
+            began, history = old["started"], [*old["history"], old["command"]]
+            with disk_errors(self.path):
+                (self.path / "result.json").unlink(missing_ok=True)  # it says that a run has ended: this one goes on
+        about = {
+            "config": settings,
+            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "history": history,
+            "started": began,
+            "seed": settings.get("seed"),
+            **folder.machine(device),
+        }
+        atomic_write(self.path / "run.json", json.dumps(about, indent=1) + "\n")
+
+    def log(self, step: int, metrics: dict | None = None, /, **more: Any) -> None:
+        """Append one line to metrics.jsonl; what is not finite is written as null."""
+        self._append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
+
+    def samples(
+        self, step: int, prompts: Sequence[str], responses: Sequence[str], stopped: Sequence, scores: dict | None = None
+    ) -> None:
+        """Append one line a response to samples.jsonl; scores is {name: one value a response}."""
+        columns = {name: plain(values) for name, values in (scores or {}).items()}
+        rows = []
+        for i, (prompt, response, stop) in enumerate(zip(prompts, responses, plain(stopped), strict=True)):
+            row_scores = {name: values[i] for name, values in columns.items()}
+            rows.append({"prompt": prompt, "response": response, "step": step, "stopped": stop, "scores": row_scores})
+        self._append("samples.jsonl", rows)
+
+    def _append(self, name: str, rows: list[dict]) -> None:
+        if self.writes:
+            text = "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
+            with disk_errors(self.path / name), open(self.path / name, "ab") as file:
+                file.write(text.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
+
+    def save(self, step: int, tensors: dict[str, Tensor], meta: dict | None = None) -> None:
+        """Save what `load` returns, with the length of the logs and the time spent so far."""
+        if not self.writes:
+            return
+        lengths = {}
+        for name in LOGS:
+            if (self.path / name).exists():
+                with disk_errors(self.path / name), open(self.path / name, "ab") as file:
+                    os.fsync(file.fileno())  # the checkpoint must not outlive the lines that it counts
+                    lengths[name] = file.tell()
+        checkpoint.save_state(
+            self.path, step, tensors, {"logs": lengths, "seconds": self.seconds(), "user": meta or {}}
+        )
+
+    def load(self) -> tuple[int, dict[str, Tensor], dict]:
+        """Return (step, tensors, meta) of the last good checkpoint; cut from the logs what came after it."""
+        step, tensors, about = checkpoint.load_state(self.path)
+        self._clock = time.perf_counter() - about["seconds"]
+        for name in LOGS if self.writes else ():
+            path, length = self.path / name, about["logs"].get(name, 0)
+            if path.exists() and path.stat().st_size >= length:
+                with disk_errors(path):
+                    os.truncate(path, length)
+            elif length:
+                print(f"warning: {path} has lost lines since the checkpoint was saved", file=sys.stderr)
+        return step, tensors, about["user"]
+
+    def seconds(self) -> float:
+        """Return the wall-clock time spent on this run, that before a resume included."""
+        return time.perf_counter() - self._clock
+
+    def result(self, numbers: dict) -> dict:
+        """Write result.json, flat and last of all, with `seconds` and `peak_memory_mb`; return what was written."""
+        numbers = plain(numbers) | {"seconds": round(self.seconds(), 3)}
+        numbers["peak_memory_mb"] = round(folder.peak_memory_mb(), 1)
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            numbers["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        assert not any(isinstance(v, dict | list) for v in numbers.values()), f"result.json is flat, not {numbers}"
+        if self.writes:
+            atomic_write(self.path / "result.json", json.dumps(plain(numbers), indent=1) + "\n")
+        return numbers
+
+    @contextlib.contextmanager
+    def graceful_signals(self) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C set `stopping` instead of ending the process; a second Ctrl-C ends it at once."""
+        if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+            yield
+            return
+
+        def handle(signum, frame):
+            if self.stopping and signum == signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGINT)
+            self.stopping = signum
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")  # print is not safe in a handler
+
+        before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def leave(self, step: int) -> None:
+        """End the process as the signal asks (exit code 143 or 130) and say how to continue."""
+        if self.writes:
+            print(f"stopped by {signal.Signals(self.stopping).name} after step {step}; "
+                  f"continue with the same flags and --resume --out {self.path}", file=sys.stderr)  # fmt: skip
+        raise SystemExit(128 + self.stopping)

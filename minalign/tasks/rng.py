@@ -1,0 +1,300 @@
+"""rng: make a language model draw numbers from a stated distribution, and know exactly how far it is from it.
+
+A response is right when it is the canonical token sequence of one string of the support, followed by the stop. The support of
+integers is 0..100, both included, here and nowhere else; real-valued distributions live on a grid of two decimals. Because the
+support can be enumerated, one batched forward gives the policy's exact distribution over it.
+
+The reward of strings outside the support decides what the exact optimum is. There are about V^l of them at length l, so a constant
+penalty is swamped by their number (with -8, a thousand-word vocabulary and three tokens, 99.9 % of the "target" is junk). Here
+    log R(w) = log pmf(w)  on the support,      log R(w) = -penalty - |w| * per_token  outside,  per_token >= log V,
+and `target_valid_mass` is the closed form of what that leaves to the support.
+
+Shapes: K strings of the support, R tokens, B responses, S = R + 1 prefixes, V vocabulary.
+"""
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minalign.errors import UserError
+from minalign.generate import Samples, generate, score
+from minalign.model import GPT2
+from minalign.nano.numbers import TEMPLATES
+from minalign.tokenizer import Tokenizer
+
+LOW, HIGH = 0, 100  # the support of every integer target, both ends included
+SMALLEST = 1e-8  # a string with less probability than this is not worth a bit of float32: it counts as outside the support
+MAIN = "The following is a random integer drawn uniformly between {a:g} and {b:g}: "
+LONG_NAMES = {"uniform": "uniform discrete", "uniform_real": "uniform continuous"}
+DEFAULTS = {  # the reference's parameters where it names some
+    "uniform": {"a": LOW, "b": HIGH}, "poisson": {"lam": 4.0}, "binomial": {"n": 10, "p": 0.5}, "geometric": {"p": 0.5},
+    "gaussian": {"mean": 0.0, "std_dev": 1.0}, "exponential": {"scale": 1.0}, "uniform_real": {"a": 0.0, "b": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A distribution over strings: texts[k] has probability probs[k] > 0, and they sum to one."""
+
+    name: str
+    texts: list[str]
+    probs: np.ndarray
+    params: dict = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """A short name for files and tables: `poisson-lam4`."""
+        return "-".join([self.name] + [f"{key}{value:g}" for key, value in self.params.items() if self.params != DEFAULTS.get(self.name)])
+
+
+def parse_target(spec: str, low: int = LOW, high: int = HIGH) -> Target:
+    """Read `poisson`, `poisson:lam=20`, `uniform:a=0:b=50`, ... or the path of a pmf file; low and high are uniform's default bounds.
+
+    A pmf file has a line `text probability` for each string. Entries of probability 0 count as outside the support.
+    """
+    name, *pairs = spec.split(":")
+    if name not in DEFAULTS:
+        if Path(spec).is_file():
+            return _from_file(Path(spec))
+        raise UserError(f"--target {spec}: expected one of {', '.join(DEFAULTS)} or the path of a pmf file; it is neither.")
+    params = dict(DEFAULTS[name])
+    if name == "uniform":
+        params.update(a=low, b=high)
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        try:
+            params[key] = {**params}[key] * 0 + float(value)
+        except (KeyError, ValueError):
+            raise UserError(f"--target {spec}: expected {name}" + "".join(f":{k}=NUMBER" for k in DEFAULTS[name])
+                            + f"; found {pair!r}.") from None
+    texts, weights = _weights(name, params, spec)
+    return _normalised(name, texts, np.array(weights, dtype=np.float64), params, spec)
+
+
+def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]]:
+    """Return the strings of the support and their unnormalised probabilities."""
+    def need(ok: bool, what: str):
+        if not ok:
+            raise UserError(f"--target {spec}: expected {what}.")
+
+    integers = range(LOW, HIGH + 1)
+    if name == "uniform":
+        a, b = params["a"], params["b"]
+        need(a == int(a) and b == int(b) and 0 <= a < b <= 9999, "whole numbers 0 <= a < b <= 9999")
+        return [str(n) for n in range(int(a), int(b) + 1)], [1.0] * (int(b) - int(a) + 1)
+    if name == "poisson":
+        lam = params["lam"]
+        need(0 < lam <= HIGH, f"0 < lam <= {HIGH}")
+        return list(map(str, integers)), [math.exp(n * math.log(lam) - lam - math.lgamma(n + 1)) for n in integers]
+    if name == "binomial":
+        n, p = int(params["n"]), params["p"]
+        need(n == params["n"] and 1 <= n <= HIGH and 0 < p < 1, f"a whole number 1 <= n <= {HIGH} and 0 < p < 1")
+        return list(map(str, range(n + 1))), [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
+    if name == "geometric":
+        p = params["p"]
+        need(0.01 <= p < 1, "0.01 <= p < 1")
+        return list(map(str, integers))[1:], [p * (1 - p) ** (n - 1) for n in integers][1:]  # trials up to the first success: from 1
+    # Real numbers: the probability of a grid point is that of the interval of width 0.01 around it.
+    if name == "gaussian":
+        mean, std = params["mean"], params["std_dev"]
+        need(0.01 <= std <= 20 and abs(mean) <= 100, "0.01 <= std_dev <= 20 and -100 <= mean <= 100")
+        low, high = mean - 6 * std, mean + 6 * std
+        cdf = lambda x: 0.5 * math.erfc((mean - x) / (std * math.sqrt(2)))  # noqa: E731
+    elif name == "exponential":
+        need(0.05 <= params["scale"] <= 10, "0.05 <= scale <= 10")
+        low, high = 0.0, 20 * params["scale"]
+        cdf = lambda x: -math.expm1(-max(x, 0.0) / params["scale"])  # noqa: E731
+    else:
+        low, high = params["a"], params["b"]
+        need(-100 <= low < high <= 100, "-100 <= a < b <= 100")
+        cdf = lambda x: min(max((x - low) / (high - low), 0.0), 1.0)  # noqa: E731
+    grid = range(math.ceil(round(low * 100, 6)), math.floor(round(high * 100, 6)) + 1)
+    return [f"{n / 100:.2f}" for n in grid], [cdf(n / 100 + 0.005) - cdf(n / 100 - 0.005) for n in grid]
+
+
+def _from_file(path: Path) -> Target:
+    texts, weights = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        text, _, value = line.strip().rpartition(" ")
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = math.nan
+        if not text.strip() or not 0 <= weight < math.inf or text.strip() in texts:
+            raise UserError(f"{path}:{number}: expected `text probability` (each text once, probability >= 0), found {line.strip()[:60]!r}.")
+        texts.append(text.strip())
+        weights.append(weight)
+    return _normalised(path.stem, texts, np.array(weights, dtype=np.float64), {}, str(path))
+
+
+def _normalised(name: str, texts: list[str], weights: np.ndarray, params: dict, spec: str) -> Target:
+    if not len(weights) or weights.sum() <= 0:
+        raise UserError(f"--target {spec}: expected at least one string with a positive probability; found none.")
+    keep = weights / weights.sum() >= SMALLEST
+    return Target(name, [text for text, k in zip(texts, keep) if k], weights[keep] / weights[keep].sum(), params)
+
+
+def prompt_of(target: Target, template: str = "main") -> str:
+    """Return the prompt: `main` (the reference's only active one; for other distributions its template `following`) or a template."""
+    if template == "main" and target.name == "uniform":
+        return MAIN.format(**target.params)
+    name = "following" if template == "main" else template
+    kind = "real number" if any("." in text for text in target.texts) else "integer"
+    parameters = ", ".join(f"{key}={value:g}" for key, value in target.params.items()) or "pmf=custom"
+    return TEMPLATES[name].format(type_of_number=kind, distribution=LONG_NAMES.get(target.name, target.name), parameters=parameters)
+
+
+class Condition:
+    """A target under a prompt: the tokens of both, the reward of any response, and the exact evaluation of any policy."""
+
+    def __init__(self, target: Target, template: str, tokenizer: Tokenizer, max_len: int, penalty: float, per_token: float = 0.0,
+                 device: torch.device | str = "cpu"):
+        """penalty, per_token: see the module's docstring, nats; per_token 0 = log V, the least that keeps junk in check.
+
+        Raises UserError where a string needs more than max_len tokens or the target leaves less than 0.99999 to the support.
+        """
+        self.target, self.template, self.tokenizer, self.max_len, self.stop = target, template, tokenizer, max_len, tokenizer.eot
+        self.label = f"{target.label}/{template}"
+        self.text = prompt_of(target, template)
+        self.prompt = torch.tensor([tokenizer.encode(self.text)], device=device)  # (1, P); prompt and response are tokenised apart
+        self.penalty, self.per_token = penalty, per_token or math.log(tokenizer.n_vocab)
+        encoded = [tokenizer.encode(text) for text in target.texts]
+        longest = max(encoded, key=len)
+        if len(longest) > max_len:
+            raise UserError(f"{target.texts[encoded.index(longest)]!r} needs {len(longest)} tokens in this vocabulary, --max_len allows {max_len}.\n"
+                            f"Set --max_len {len(longest)}, or use a model whose vocabulary has tokens for these numbers.")
+        self.log_pmf = {tuple(ids): math.log(p) for ids, p in zip(encoded, target.probs)}
+        R = max_len + 1
+        padded = [ids + [self.stop] * (R - len(ids)) for ids in encoded]
+        self.tokens = torch.tensor(padded, device=device)[:, :max_len]  # (K, R): a string of max_len tokens needs no stop
+        self.mask = torch.arange(max_len, device=device) <= torch.tensor([len(ids) for ids in encoded], device=device)[:, None]
+        self.probs = torch.tensor(target.probs, device=device)  # (K,) float64
+
+        per_length = [sum(len(ids) == length for ids in encoded) for length in range(1, max_len + 1)]
+        junk = [((tokenizer.n_vocab - 1) ** l - valid) * math.exp(-penalty - l * self.per_token)
+                for l, valid in enumerate(per_length, 1)]
+        self.target_valid_mass = 1 / (1 + sum(junk))
+        if self.target_valid_mass < 0.99999:
+            raise UserError(f"this reward leaves only {self.target_valid_mass:.6f} of its own optimum to the support (at least 0.99999 is "
+                            f"needed): there are {tokenizer.n_vocab - 1:,}^length other strings.\nRaise --invalid_penalty "
+                            f"(now {penalty:g}), or --invalid_per_token (now {self.per_token:.2f}, 0 = log V = {math.log(tokenizer.n_vocab):.2f}).")
+
+    def log_reward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return log R of every prefix of every response: (B, S) float32, entry t is that of the first t tokens.
+
+        tokens: (B, R) int64. lengths: (B,) tokens before the stop. Entries beyond lengths are 0, and so is the empty prefix's: the
+        stop is impossible there, nothing reads it.
+        """
+        rewards = torch.zeros(tokens.size(0), tokens.size(1) + 1)
+        for row, (ids, n) in enumerate(zip(tokens.tolist(), lengths.tolist())):
+            for t in range(1, n + 1):
+                rewards[row, t] = self.log_pmf.get(tuple(ids[:t]), -self.penalty - t * self.per_token)
+        return rewards.to(tokens.device)
+
+    @torch.no_grad()
+    def probabilities(self, model: GPT2) -> Tensor:
+        """Return the policy's exact probability of every string of the support: (K,) float64, by one batched forward."""
+        logprobs, _ = score(model, self.prompt, self.tokens, self.mask, self.stop, min_new_tokens=1)
+        return logprobs.double().sum(1).exp()
+
+    def evaluate(self, model: GPT2) -> dict[str, float]:
+        """Return the exact distances of a policy to the target, nats; see `distances`."""
+        return distances(self.probs, self.probabilities(model), 1 - self.target_valid_mass)
+
+    @torch.no_grad()
+    def sample(self, model: GPT2, n: int, generator: torch.Generator, batch: int = 1024) -> list[Samples]:
+        """Draw n responses, in batches."""
+        sizes = [min(batch, n - i) for i in range(0, n, batch)]
+        return [generate(model, self.prompt, self.stop, size, self.max_len, 1, generator=generator) for size in sizes]
+
+    def evaluate_sampled(self, model: GPT2, n: int, generator: torch.Generator) -> dict[str, float]:
+        """Return what n samples say, for a cross-check of the exact numbers, with the noise floor of so many samples.
+
+        A sample counts only if it is exactly a string of the support and its stop. Expected under perfect sampling of K strings:
+        KL(empirical || target) about (K - 1) / 2n.
+        """
+        index = {ids: k for k, ids in enumerate(self.log_pmf)}
+        counts = np.zeros(len(index))
+        for batch in self.sample(model, n, generator):
+            for ids, length, stopped in zip(batch.tokens.tolist(), batch.mask.sum(1).tolist(), batch.stopped.tolist()):
+                k = index.get(tuple(ids[:length - stopped]))
+                if k is not None:
+                    counts[k] += 1
+        valid = counts.sum()
+        q, t = counts / max(valid, 1), self.target.probs
+        seen = q > 0
+        kl = float((q[seen] * np.log(q[seen] / t[seen])).sum()) if valid else math.nan
+        return {"sampled_n": n, "sampled_nan": int(n - valid), "sampled_valid_mass": valid / n, "sampled_support": int(seen.sum()),
+                "sampled_kl_policy_target_valid": kl, "sampled_tv_valid": float(abs(q - t).sum() / 2),
+                "sampled_kl_noise_floor": (len(t) - 1) / (2 * n), "sampled_tv_noise_floor": float(np.sqrt(t / (2 * np.pi * n)).sum())}
+
+    def decode(self, samples: Samples) -> list[str]:
+        """Return the text of each response, without its stop."""
+        lengths = samples.mask.sum(1) - samples.stopped.long()
+        return [self.tokenizer.decode(ids[:n]) for ids, n in zip(samples.tokens.tolist(), lengths.tolist())]
+
+    def head_floor(self, model: GPT2, steps: int = 200) -> float:
+        """Return the least KL(target, policy) of the first token that the model's frozen head allows, whatever its blocks do.
+
+        The last hidden state itself is optimised, through the final layer norm, by L-BFGS. With tokens beyond the first this is a
+        lower bound. An adapter on lm_head removes the floor. Call it with adapters disabled.
+        """
+        ids, mass = {}, []
+        for row, p in zip(self.tokens[:, 0].tolist(), self.probs.tolist()):
+            if row not in ids:
+                ids[row] = len(mass)
+                mass.append(0.0)
+            mass[ids[row]] += p
+        tokens, p = torch.tensor(list(ids), device=model.device), torch.tensor(mass, device=model.device)
+        weight, norm = model.lm_head.weight.detach().float(), model.transformer.ln_f
+        allowed = torch.arange(len(weight), device=model.device) != self.stop  # the stop is impossible as a first token
+        with torch.no_grad():
+            _, start = model.encode_prefix(self.prompt)
+        # Start from the model's own state, before the layer norm's gain and bias.
+        x = ((start[0].float() - norm.bias) / norm.weight).detach().requires_grad_(True)
+        optimizer = torch.optim.LBFGS([x], max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-10)
+
+        def closure():
+            optimizer.zero_grad()
+            hidden = torch.nn.functional.layer_norm(x, x.shape, norm.weight.detach().float(), norm.bias.detach().float(), norm.eps)
+            logits = weight @ hidden
+            loss = (p * (p.log() - logits[tokens] + logits[allowed].logsumexp(0))).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return closure().item()
+
+
+def distances(target: Tensor, policy: Tensor, target_invalid: float) -> dict[str, float]:
+    """Compare two distributions over the support, exactly.
+
+    target, policy: (K,) float64, the target sums to one, the policy to its valid mass. target_invalid: what the reward's own optimum
+    leaves outside. `*_valid` is given a valid response; the others count all invalid responses as one more outcome, with probability
+    target_invalid under the target (so that KL(policy, target) is finite). `support`: strings with at least a fifth of their due.
+    Ratios are over the strings with target probability >= 1e-4.
+    """
+    valid = policy.sum()
+    q = policy / valid
+    tiny = torch.finfo(torch.float64).tiny
+    p_all = torch.cat([policy, (1 - valid).clamp(min=0)[None]])
+    t_all = torch.cat([target * (1 - target_invalid), target.new_tensor([target_invalid])])
+
+    def kl(a, b):
+        return torch.where(a > 0, a * (a.clamp(min=tiny).log() - b.clamp(min=tiny).log()), 0).sum().item()
+
+    middle = (p_all + t_all) / 2
+    ratio = policy / target
+    common = target >= 1e-4
+    return {
+        "kl_target_policy": kl(target, policy), "kl_policy_target": kl(p_all, t_all), "js": (kl(p_all, middle) + kl(t_all, middle)) / 2,
+        "tv": (p_all - t_all).abs().sum().item() / 2, "kl_target_policy_valid": kl(target, q), "kl_policy_target_valid": kl(q, target),
+        "tv_valid": (q - target).abs().sum().item() / 2, "valid_mass": valid.item(),
+        "support": int((ratio >= 0.2)[common].sum()), "support_size": int(common.sum()),
+        "min_ratio": ratio[common].min().item(), "max_ratio": ratio[common].max().item(),
+    }

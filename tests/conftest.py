@@ -1,0 +1,64 @@
+"""Fixtures that several test files share: tiny random models, their twins in transformers, a tiny vocabulary."""
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from minalign.model import GPT2, GPT2Config
+from minalign.nano.bpe import number_merges, train_bpe, write_vocab
+from minalign.tokenizer import Tokenizer
+
+torch.set_num_threads(1)  # models this small only lose time to a second thread, and results depend on the number of threads
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_model():
+    """Return a maker of random models, `make_model(n_layer=3, ...)`.
+
+    The weights are ten times larger than GPT-2's at the start, biases and layer norms are random too: with a fresh model's small
+    numbers almost any mistake hides below the tolerance.
+    """
+    def make(std: float = 0.2, seed: int = 1, **settings) -> GPT2:
+        torch.manual_seed(seed)
+        small = dict(vocab_size=67, n_positions=32, n_embd=24, n_layer=2, n_head=3, initializer_range=std)
+        model = GPT2(GPT2Config(**small | settings))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() == 1:
+                    parameter += 0.2 * torch.randn_like(parameter)
+        return model
+    return make
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def twin_of():
+    """Return a maker of transformers' GPT-2 with the weights of one of ours, copied without minalign.hub."""
+    transformers = pytest.importorskip("transformers")
+
+    def make(model: GPT2):
+        off = dict(embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0, attn_implementation="eager")
+        twin = transformers.GPT2LMHeadModel(transformers.GPT2Config(**asdict(model.config), **off)).eval()
+        matrices = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # Conv1D in transformers: (in, out)
+        twin.load_state_dict({key: w.t() if key.endswith(matrices) else w for key, w in model.state_dict().items()
+                              if not key.startswith("heads.")})
+        return twin
+    return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory) -> Tokenizer:
+    """A vocabulary of 500 tokens in which 0..100 are one token each, in a folder as Hugging Face writes it."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    texts = ["Tom lost his lantern at the market. Anna found it in the snow, 42 steps away.\n"] * 3
+    write_vocab(folder, *train_bpe(texts, 243, number_merges()))
+    return Tokenizer.from_folder(folder)
