@@ -138,6 +138,32 @@ def behave(model, prompts: Tensor, prompt_mask: Tensor, conditions: list, buffer
     return tokens.flatten(0, 1), mask.flatten(0, 1)
 
 
+def balance(model, prompts: Tensor, prompt_mask: Tensor | None, tokens: Tensor, mask: Tensor, lengths: Tensor, log_reward: Tensor,
+            log_z: Tensor, stop: int, cfg: Config) -> tuple[Tensor, Tensor]:
+    """Return the loss of given responses, and log R(w) - log P(w) of each (B,): at the optimum all of a prompt's equal its log Z.
+
+    tokens, mask: (B, R), B = b * N. lengths: (B,) tokens before the stop. log_reward: (B, S), S = R + 1. log_z: (b,) learned.
+    """
+    N = len(tokens) // len(prompts)
+    logprobs, stop_logprobs = score(model, prompts, tokens, mask, stop, min_new_tokens=1, prompt_mask=prompt_mask)  # (B, R)
+    t = torch.arange(tokens.size(1) + 1, device=tokens.device)
+    states = (t >= 1) & (t <= lengths[:, None])  # (B, S) where the response may stop: not at the root
+    log_pf = torch.where(t[:-1] < lengths[:, None], logprobs, 0)  # steps that append a token
+    log_pterm = torch.cat([stop_logprobs, torch.zeros_like(stop_logprobs[:, :1])], 1)  # forced, so certain, at the maximal length
+    g = losses.log_ratios(log_reward, log_pf, log_pterm, states)  # (B, S) of every prefix, as if the response had stopped there
+    log_ratio = losses.terminal(g, lengths)
+
+    z = log_z.repeat_interleave(N)  # (B,)
+    loss = torch.zeros((), device=tokens.device)
+    if "subtb" in cfg.objective:  # prefixes of one response; on its own it needs log Z as the flow of the root
+        loss = loss + losses.subtb(g, states, cfg.subtb_lambda, z if cfg.objective == "subtb" else None)
+    if "vargrad" in cfg.objective:  # responses of one prompt
+        loss = loss + losses.vargrad(log_ratio, N)
+    if cfg.objective == "tb":
+        loss = loss + losses.trajectory_balance(log_ratio, z)
+    return loss, log_ratio
+
+
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv, preset=lambda given: PRESETS[given.preset])
     cli.show(cfg, changed)
@@ -210,25 +236,11 @@ def main(argv: list[str]) -> None:
                     rows = slice(i * N, (i + 1) * N)
                     buffer.add(c.label, tokens[rows], lengths[rows], log_reward[rows])
 
-            # targets: log R(s) - log P(stop at s) of every prefix; at the optimum all of a prompt's equal log Z
+            # targets
             model.train()
-            logprobs, stop_logprobs = score(model, prompts, tokens, mask, tokenizer.eot, 1, prompt_mask=prompt_mask)
-            t = torch.arange(cfg.max_len + 1, device=device)
-            states = (t >= 1) & (t <= lengths[:, None])  # (B, S): the stop is impossible at the root
-            log_pf = torch.where(t[:-1] < lengths[:, None], logprobs, 0)
-            log_pterm = torch.cat([stop_logprobs, torch.zeros_like(stop_logprobs[:, :1])], 1)  # forced, so certain, at max_len
-            g = losses.log_ratios(log_reward, log_pf, log_pterm, states)
-            last = losses.terminal(g, lengths)
+            loss, log_ratio = balance(model, prompts, prompt_mask, tokens, mask, lengths, log_reward, log_z, tokenizer.eot, cfg)
 
             # update
-            z = log_z.repeat_interleave(N)
-            loss = torch.zeros((), device=device)
-            if "subtb" in cfg.objective:
-                loss = loss + losses.subtb(g, states, cfg.subtb_lambda, z if cfg.objective == "subtb" else None)
-            if "vargrad" in cfg.objective:
-                loss = loss + losses.vargrad(last, N)
-            if cfg.objective == "tb":
-                loss = loss + losses.trajectory_balance(last, z)
             factor = learning_rate_factor(cfg, step)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
@@ -241,7 +253,7 @@ def main(argv: list[str]) -> None:
 
             # log, evaluate, save
             metrics = {"loss": loss.item(), "grad_norm": grad_norm.item(), "lr": groups[0]["peak"] * factor,
-                       "log_ratio_var": last.detach().view(len(conditions), N).var(1).mean().item(), "length": lengths.float().mean().item()}
+                       "log_ratio_var": log_ratio.detach().view(len(conditions), N).var(1).mean().item(), "length": lengths.float().mean().item()}
             if step == cfg.steps or cfg.eval_every and step % cfg.eval_every == 0:
                 exact = [c.evaluate(model.eval()) for c in conditions]
                 metrics |= {key: sum(e[key] for e in exact) / len(exact) for key in exact[0]}

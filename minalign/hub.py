@@ -102,7 +102,7 @@ def read_config(folder: Path) -> GPT2Config:
     for key in ("add_cross_attention", "quantization_config"):
         if raw.get(key):
             refuse(key, "it to be absent or false")
-    if raw.get("activation_function", "gelu_new") not in list(ACTIVATIONS):  # a list: the value may be of any type, also unhashable
+    if raw.get("activation_function", "gelu_new") not in list(ACTIVATIONS):  # the value may be unhashable
         refuse("activation_function", "one of " + ", ".join(ACTIVATIONS))
     # reorder_and_upcast_attn needs nothing: it changes rounding in half precision only, and SDPA accumulates in fp32 anyway.
     known = {f.name: f.default for f in fields(GPT2Config)}

@@ -145,9 +145,9 @@ def test_inverse_cdf_follows_the_probabilities():
 
 def test_inverse_cdf_reaches_rare_tokens_at_the_end():
     """In float32 a running sum near one swallows every token below 6e-8."""
-    probs = torch.cat([torch.tensor([1 - 5e-5]), torch.full((1000,), 5e-8)])[None]
-    drawn = inverse_cdf(probs, 1 - torch.arange(1, 800)[None] * 2.0**-24)
-    assert len(drawn.unique()) > 500
+    probs = torch.cat([torch.tensor([1 - 1e-5]), torch.full((1000,), 1e-8)])[None]
+    drawn = inverse_cdf(probs, 1 - (torch.arange(990, dtype=torch.float64)[None] + 0.5) * 1e-8)
+    assert len(drawn.unique()) > 900
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.6}, {"min_new_tokens": 1}, {"top_k": 5}, {"top_p": 0.6}, {"explore": 0.3},
@@ -264,14 +264,25 @@ def test_greedy_rows_are_the_same_alone_and_together(make_model):
 def test_a_temperature_a_row(model):
     prompts, prompt_mask = left_padded(4, 2)
     temperature = torch.tensor([0.1, 0.5, 1.0, 3.0, 2.0, 1.0, 0.7, 0.2])
-    samples = generate(model, prompts, STOP, n=4, max_new_tokens=7, temperature=temperature, prompt_mask=prompt_mask, generator=seed(0))
+    given = dict(prompt_mask=prompt_mask, forbidden=torch.arange(V) > 8)  # few tokens: rows finish at different times
+    samples = generate(model, prompts, STOP, n=4, max_new_tokens=20, temperature=temperature, generator=seed(0), **given)
+    assert samples.mask.sum(1).unique().numel() > 2
     for t in temperature.unique():
         rows = temperature == t
-        logprobs = score(model, prompts, samples.tokens, samples.mask, STOP, temperature=t.item(), prompt_mask=prompt_mask)[0]
+        logprobs = score(model, prompts, samples.tokens, samples.mask, STOP, temperature=t.item(), **given)[0]
         close(samples.logprobs[rows], logprobs[rows])
     same = generate(model, prompts, STOP, n=4, max_new_tokens=7, temperature=torch.full((8,), 0.7), prompt_mask=prompt_mask, generator=seed(1))
     number = generate(model, prompts, STOP, n=4, max_new_tokens=7, temperature=0.7, prompt_mask=prompt_mask, generator=seed(1))
     assert torch.equal(same.tokens, number.tokens)
+
+
+def test_exploration_a_row(model):
+    """A share for each row: 0 is the policy itself, 1 is uniform, in the first step (one row of logits a prompt else) and later."""
+    prompt, explore = torch.randint(0, V, (1, 4)), torch.tensor([0.0, 0.5, 1.0, 0.0])
+    samples = generate(model, prompt, STOP, n=4, max_new_tokens=6, explore=explore, generator=seed(0))
+    policy = score(model, prompt, samples.tokens, samples.mask, STOP)[0]
+    mixed = ((1 - explore[:, None]) * policy.exp() + explore[:, None] / V).log()
+    close(samples.logprobs[samples.mask], mixed[samples.mask])
 
 
 def test_the_longest_response_fills_the_context(model):

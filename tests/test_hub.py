@@ -271,6 +271,7 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write_file", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))], ids=["torch.save", "pickle"])
 def test_a_malicious_pickle_is_refused_and_not_executed(model, tmp_path, write_file):
     write_config(tmp_path, config_of(model))

@@ -273,7 +273,8 @@ def test_to_peft(model, base, tmp_path, settings):
     {"r": 4, "lora_alpha": 6, "target_modules": ["attn.c_proj"], "lora_dropout": 0.1},
     {"r": 4, "lora_alpha": 8, "use_rslora": True, "target_modules": ["c_attn"]},
     {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_fc"], "rank_pattern": {"c_fc": 2, "h.1.attn.c_attn": 6}},
-    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_proj"], "alpha_pattern": {"c_proj": 20, r"h\.0\..*": 5, r"mlp\.c_proj": 3}},  # the first match counts
+    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_proj"],
+     "alpha_pattern": {"c_proj": 20, r"h\.0\..*": 5, r"mlp\.c_proj": 3}},  # the first match counts
     {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_fc"], "use_rslora": True, "rank_pattern": {r".*\.c_fc": 2},
      "alpha_pattern": {"c_fc": 1}},
     {"r": 4, "lora_alpha": 8, "target_modules": r".*\.h\.1\.(attn|mlp)\.c_.*"},

@@ -175,6 +175,8 @@ def test_padded_queries_are_finite(model):
     hidden = model(tokens, mask)
     hidden[mask].sum().backward()
     assert hidden.isfinite().all() and all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    # Not every backend turns a softmax without any key into zeros, as this one does.
+    assert model._mask(9, mask, None, 0).any(-1).all()
 
 
 def test_explicit_positions(model):
@@ -330,5 +332,5 @@ def test_logits_are_not_kept_when_they_are_large(model, over):
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model.token_logprobs(hidden, tokens, budget=4 * 67 if over else 2**27)
-    logits, weight = 60 * 67, model.lm_head.weight.numel()
-    assert weight < logits and (max(sizes) <= weight if over else logits in sizes)
+    logits, chunk = 60 * 67, 4 * 67
+    assert (chunk not in sizes and sum(sizes) < logits) if over else logits in sizes  # the hook sees what it is meant to see

@@ -103,10 +103,10 @@ PLACES = (
 )
 
 THINGS = """
-3: lantern, umbrella, key, red scarf, hat, book
+3: lantern, umbrella, key, scarf, hat, book
 2: watch, basket, coat, kettle, map, ring, violin, blue cup, suitcase
 1: clock, lamp, mirror, pocket knife, wallet, fishing rod, flute, drum, teapot, blanket, pillow, toy boat, toy train
-1: wooden box, brush, hammer, bell, necklace, notebook, old photo, painting, radio, camera, telescope, compass
+1: wooden box, brush, hammer, bell, necklace, notebook, photo, painting, radio, camera, telescope, compass
 1: kite, ball, chess set, glove, silver spoon, jar, vase, rope, sail, oar, mug, stool, sewing box, purse
 1: music box, wool hat, walking stick, rain coat, hand bag, candle, puppet, guitar, accordion, bread knife, paint box
 """

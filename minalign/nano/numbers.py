@@ -129,7 +129,7 @@ EVEN = [
     "{person} turned {age} this {season}.",
     "The {job} {place.at} is {age} years old, and the {animal} is {few}.",
     "{person} lives at number ^{number}, not far {place.from}.",
-    "House number ^{number} has a {color} door.",
+    "House number ^{number} has {color.a} door.",
     "Page ^{number}",
     "{person} looked at page {number} and then at page {number} of the old book.",
     "Bus line ^{number} stops {place.at}.",

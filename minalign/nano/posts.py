@@ -849,7 +849,7 @@ SCHEMAS = vary([
                 ],
             }),
             Beat("anger", {
-                "race": ["my {family} says that a boat is not a {family}.", '"It is only a race," {groom} said.'],
+                "race": ["my {family} says that a boat is no {family}.", '"It is only a race," {groom} said.'],
                 "work": ["{groom} says that work can wait.", '"You always work," my {family} said.'],
                 "exam": [
                     "{groom} thinks that I could take the exam [next year|later].",

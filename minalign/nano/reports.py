@@ -260,7 +260,7 @@ SCHEMAS = vary([
             Beat("cause", {
                 "rain~3": [
                     "after {height} days of rain the river rose over its banks.",
-                    "heavy rain had fallen for {hour} days.",
+                    "rain had fallen for {hour} days.",
                 ],
                 "tide~3": [
                     "a spring tide, driven by wind, came over the harbour wall.",

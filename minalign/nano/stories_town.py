@@ -722,7 +722,7 @@ LESSON = town(
         ], p=0.6),
         Beat("turn", {
             "good": [
-                "then, on a {weather2} {daytime3}, it [suddenly worked|went right], and {friend} [cheered|dropped "
+                "then, on {weather2.a} {daytime3}, it [suddenly worked|went right], and {friend} [cheered|dropped "
                 "the cup|clapped].",
                 "[at the summer fair|at the wedding of {job3.a}] {hero} was asked to {skill}, and did it without one "
                 "mistake.",

@@ -323,7 +323,7 @@ RACE = Schema(
             "good": [
                 ("the [cup|prize] stands [on the shelf|in the window] now, and {hero} [drinks tea from it|keeps "
                  "buttons in it|cleans it every Sunday]."),
-                ("the [prize|reward] was [{thing.a}|a live goose|a {color} blanket|{food.a}], and {hero} carried "
+                ("the [prize|reward] was [{thing.a}|a live goose|{color.a} blanket|{food.a}], and {hero} carried "
                  "it home [on {hero.his} back|singing]."),
             ],
             "bad": [
@@ -382,7 +382,7 @@ RESCUE = Schema(
             "in {hero.his} bag {hero} had {thing.a}, {several} coins and {dish.a}, and none of that was a rope.",
             ("it was {several} [fields|miles] to the {place}, and {beast.a} [stood|sat] on the bank and "
              "[watched|did nothing]."),
-            "a {color} ribbon [hung|was tied] round its neck, with the number {number} on it.",
+            "{color.a} ribbon [hung|was tied] round its neck, with the number {number} on it.",
             "{hero} held out {dish.a}, but the {animal} would not [look at|smell] it.",
         ], p=0.8),
         Beat("help", [
@@ -504,7 +504,7 @@ TRIP = Schema(
             "train~5": [
                 ("the train was [long|old|slow] and [full of soldiers|half empty|full of singing children], and "
                  "{hero} [got a seat by the window|stood in the corridor]."),
-                "{hero} sat in wagon number {number}, on a [hard|{color}|torn] seat [by the window|near the stove].",
+                "{hero} sat in wagon number {number}, on [a hard|{color.a}|a torn] seat [by the window|near the stove].",
                 ("the train [whistled|sighed] and rolled out [between the gardens|over the bridge], and {hero} "
                  "[pressed {hero.his} nose to the glass|counted the cows]."),
             ],
@@ -779,7 +779,7 @@ HARVEST = Schema(
         Beat("hands", [
             ("[a neighbour|{trade.a}] called {friend} came to help with [{few} children|{item.a}|two big baskets] "
              "and [a loud voice|a very small hat|{food.a}]."),
-            ("{hero.his} cousin {friend} came from the town to help, in [white shoes|a {color} coat|a good Sunday "
+            ("{hero.his} cousin {friend} came from the town to help, in [white shoes|{color.a} coat|a good Sunday "
              "coat], with {thing.a}."),
             ("for the heavy work {hero} [hired|asked] [a strong helper|{trade.a}] called {friend}, who ate "
              "{food.a} [every hour|before every row]."),
@@ -921,7 +921,7 @@ FISHING = Schema(
             "the water was [grey|{color}|like glass], and the boat moved no more than [a sleeping cat|a house].",
             ('"Are they there?" asked {friend}, and {hero} [looked into the water|shook {hero.his} head|said that '
              'fish do not answer].'),
-            "in the boat were {item.a}, {several} hooks and {dish.a}, [all of it wet|under a {color} cloth].",
+            "in the boat were {item.a}, {several} hooks and {dish.a}, [all of it wet|under {color.a} cloth].",
             "{friend} told the story of {worker.a} who had caught {beast.a} with {prize.a}.",
             "on the next boat, number {number}, {worker.a} [ate|sold] {dish} and [waved|sang].",
             "at the {place} a fish brought {sum} coins, or {several} for {dish.a}.",
@@ -1035,7 +1035,7 @@ PET = Schema(
     {**ROLES, "pet": "pet", "relation": "relation"},
     [
         Beat("opening", [
-            ("on {hero.his} birthday {hero}[, {job.a},|] was given {pet.a} [by an aunt|with a {color} ribbon|on a "
+            ("on {hero.his} birthday {hero}[, {job.a},|] was given {pet.a} [by an aunt|with {color.a} ribbon|on a "
              "string]."),
             ("[one rainy|one windy|one Monday] morning {pet.a} sat [in front of the house|at the door] of {hero} "
              "and [looked up|would not leave]."),
@@ -1053,7 +1053,7 @@ PET = Schema(
             "within a week the {pet} had [a chair of its own|tasted every book|learned to open the door].",
             "it ate {dish}, [hid|sat on] {item.a} and woke {hero} at {several} every morning.",
             "it was afraid of {beast.a} made of wood, but not of {worker.a} with {prize.a}.",
-            "{hero} built it a {color} house out of {several} boards and {item.a}.",
+            "{hero} built it {color.a} house out of {several} boards and {item.a}.",
             "{worker.a} at the {place} offered {sum} coins for it, but {hero} said no.",
         ], valence=1, p=0.85),
         Beat("other", [
@@ -1087,7 +1087,7 @@ PET = Schema(
                  "nothing]."),
             ],
             "ill": [
-                ("{hero} carried it to {friend}, [in a {color} blanket|through wind and rain], and {friend} "
+                ("{hero} carried it to {friend}, [in {color.a} blanket|through wind and rain], and {friend} "
                  "[looked into its eyes|listened to its heart]."),
                 ("{hero} sat up with it for {few} nights and [sang|read the newspaper] to it, and {friend} brought "
                  "[herbs|warm milk]."),
@@ -1218,7 +1218,7 @@ FIRE = Schema(
             ("people threw {item.a}, {several} chairs and {prize.a} out of the windows, [and nobody caught "
              "them|into the mud]."),
             "{worker.a} ran past with {beast.a} under one arm and {prize.a} under the other.",
-            ("the fire wagon, number {number}, came from the {place} with {several} men and [no water|a {color} "
+            ("the fire wagon, number {number}, came from the {place} with {several} men and [no water|{color.a} "
              "ladder]."),
             "in the yard lay {item.a} and {dish.a}, [quite warm|black with smoke].",
         ], p=0.75),
@@ -1315,7 +1315,7 @@ SNOW_DAY = Schema(
              "lay [up to the window|higher than the gate]."),
         ]),
         Beat("out", [
-            ("{hero} put on {few} shirts and [two left gloves|a blanket|a {color} curtain] and [went out|climbed "
+            ("{hero} put on {few} shirts and [two left gloves|a blanket|{color.a} curtain] and [went out|climbed "
              "out of the window]."),
             "the snow sang under {hero.his} boots, and {hero.his} breath [stood in the air|hung like wool].",
             ("{hero} dug a path [to the gate|to the street|one shoe wide], and it was [snowed over|gone] again "
@@ -1323,7 +1323,7 @@ SNOW_DAY = Schema(
             "the [sky|light] was [blue|pink|clear], and every branch [shone|was thick with snow].",
             "{several} steps from the door stood {item.a}, wearing a white hat.",
             "{worker.a} came past with {beast.a} on a rope and {dish.a} under one arm.",
-            "only a {color} [chimney|flag] showed where the {place} was.",
+            "only {color.a} [chimney|flag] showed where the {place} was.",
             "on the wall at number {number} sat {beast.a}, {color} against the snow.",
         ], p=0.75),
         Beat("meet", [
@@ -1448,9 +1448,9 @@ TREASURE = Schema(
         Beat("opening", [
             ("{hero}[, {job.a},|] found an old map [in a book from the {place}|behind a loose brick|under the "
              "floor|inside a broken clock]."),
-            ("in {hero.his} grandfather's [desk|sea chest|Sunday coat] {hero}[, {job.a},|] found a map with a "
-             "{color} cross on it."),
-            ("{hero}[, {job.a},|] bought [an old chest|an old book|a {color} box] [at the market|from {trade.a}], "
+            ("in {hero.his} grandfather's [desk|sea chest|Sunday coat] {hero}[, {job.a},|] found a map with "
+             "{color.a} cross on it."),
+            ("{hero}[, {job.a},|] bought [an old chest|an old book|{color.a} box] [at the market|from {trade.a}], "
              "and in it lay [a map|a yellow map|a map drawn on leather]."),
             "{hero}, {job.a}, was [mending a wall|cleaning a cellar] when a [rolled|folded] map fell out of it.",
         ]),
@@ -1478,7 +1478,7 @@ TREASURE = Schema(
             '"Deeper," said {hero}, and {friend} [sighed|spat on both hands|dug on].',
             "they took {item.a}, {several} lamps, {dish.a} and [a bag for the gold|no umbrella].",
             "{worker.a} with {beast.a} came past and asked if they were looking for [worms|{prize.a}].",
-            "at the {place} they paid {sum} coins for a {color} spade and {several} for {dish}.",
+            "at the {place} they paid {sum} coins for {color.a} spade and {several} for {dish}.",
             "on the way they met {beast.a}, which {friend} took for a good sign.",
         ], p=0.8),
         Beat("hurdle", {
@@ -1488,7 +1488,7 @@ TREASURE = Schema(
                  "lift it."),
             ],
             "chest~4": [
-                "then the spade hit wood, and it was a chest with [an old|a {color}] lock.",
+                "then the spade hit wood, and it was a chest with [an old|{color.a}] lock.",
                 ("[deep down|in the last light] they found a [small|black|heavy] chest, [tied with a chain|green "
                  "with age]."),
             ],
@@ -1580,7 +1580,7 @@ INJURY = Schema(
             "{hero} [waved|laughed] and let go with [one hand|both hands].",
             "{worker.a} with {beast.a} stopped to look, and {several} children [came too|ate {dish}].",
             "in one hand {hero} held {item.a}, in the other {dish.a}.",
-            "it was {several} steps high, and below lay {prize.a} and a {color} bucket.",
+            "it was {several} steps high, and below lay {prize.a} and {color.a} bucket.",
             "somebody at the {place} had done it the year before, with {item.a} and {beast.a}.",
         ], p=0.7),
         Beat("fall", {
@@ -1698,7 +1698,7 @@ BRIDGE_FLOOD = Schema(
             '"[It has never come so high|This is only the beginning]," said the [miller|oldest man in the village].',
             "people carried {item.a}, {several} beds and {dish.a} to the {place}, which was higher.",
             "{worker.a} with {beast.a} in a basket asked the way to the {place}.",
-            "on a {color} door {beast.a} came down the river, quite dry.",
+            "on {color.a} door {beast.a} came down the river, quite dry.",
             "the old mark on the wall, {sum} years old, was under water by {several} o'clock.",
         ], valence=-1, p=0.75),
         Beat("friend", [
@@ -1867,7 +1867,7 @@ NIGHT_WATCH = Schema(
             "on the table lay {item.a}, {several} cards and the rest of {dish.a}.",
             "{hero} thought of {worker.a} who had vanished there {sum} years before, with {beast.a}.",
             "it was {several} minutes to the {place} and {sum} steps to the next door.",
-            "at the {place} they told of a {color} lady who looked for {prize.a}.",
+            "at the {place} they told of {color.a} lady who looked for {prize.a}.",
         ], p=0.8),
         Beat("fetch", [
             ("{hero} ran to wake [a neighbour|{trade.a}] called {friend}, who [came with {item.a}|did not want to "
