@@ -1,15 +1,16 @@
 """GFlowNet fine-tuning (Hu et al. 2023, arXiv 2310.04363): make a language model *sample* in proportion to a reward.
 
-    python train_gfn.py --task rng                          # skewed "random" numbers become uniform, about a minute on two cores
-    python train_gfn.py --task rng --preset long            # the same to the fourth decimal
+    python train_gfn.py --task rng                  # skewed "random" numbers become uniform, about a minute on two cores
+    python train_gfn.py --task rng --preset long    # the same to the fourth decimal
     python train_gfn.py --task rng --target poisson:lam=20
-    python train_gfn.py --task rng --target uniform gaussian --template main sample     # one policy for all combinations
+    python train_gfn.py --task rng --target uniform gaussian --template main sample   # one policy for all combinations
 
-The policy is the base model with LoRA adapters. Each step samples responses (on-policy, and some tempered, exploring or replayed),
-scores them in one teacher-forced pass and moves log P(response) towards log R(response) - log Z by balance losses (losses.py):
-SubTB compares the prefixes of one response, VarGrad the responses of one prompt. No value network, no baseline, no KL penalty.
-Differs from the reference: the empty response is impossible, not floored at -99; the stop at the maximal length has probability one;
-gradients come from one forward over given tokens, not through the sampler; the result is measured exactly, not by 512,000 samples.
+The policy is the base model with LoRA adapters. Each step samples responses (on-policy, and some tempered, exploring
+or replayed), scores them in one teacher-forced pass and moves log P(response) towards log R(response) - log Z by
+balance losses (losses.py): SubTB compares the prefixes of one response, VarGrad the responses of one prompt. No value
+network, no baseline, no KL penalty. Differs from the reference: the empty response is impossible, not floored at -99;
+the stop at the maximal length has probability one; gradients come from one forward over given tokens, not through the
+sampler; the result is measured exactly, not by 512,000 samples.
 """
 import json
 import math
@@ -35,17 +36,20 @@ PRESETS = {
     "default": {},
     # To the fourth decimal: more samples a step and a long decay average the noise of the gradient away.
     "long": dict(steps=5000, batch_size=256),
-    # The settings published with the paper for this task (rng/configs/config.yaml and the notebook), which names gpt2 as an option.
-    "paper": dict(model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560, batch_size=64, max_len=5, learning_rate=5e-4,
-                  schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0, lora_rank=512, lora_alpha=32.0,
-                  lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0, seed=42),
+    # The settings published with the paper for this task (rng/configs/config.yaml and the notebook), which names gpt2
+    # as an option.
+    "paper": dict(
+        model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560, batch_size=64, max_len=5, learning_rate=5e-4,
+        schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0, lora_rank=512, lora_alpha=32.0,
+        lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0, seed=42,
+    ),  # fmt: skip
 }
 
 
 @dataclass
 class Config:
     task: str = flag("rng", "what to train on", choices=("rng",))
-    preset: str = flag("default", "a set of values for the flags below; what the command line gives wins", choices=tuple(PRESETS))
+    preset: str = flag("default", "values for the flags below; the command line wins", choices=tuple(PRESETS))
     model: str = flag("nano", "nano (bundled), a hub id such as gpt2, or a folder with GPT-2 weights")
     init: str | None = flag(None, "folder of an earlier run to start from; its adapter is merged first")
     out: str | None = flag(None, "run folder; default runs/gfn-TASK-MODEL, with the next number if taken")
@@ -56,9 +60,9 @@ class Config:
     seed: int = flag(1, "seed of weights, sampling and replay")
     plot: bool = flag(True, "draw the figures")
     # the rng task
-    target: tuple[str, ...] = flag(("uniform",), "uniform, poisson, binomial, geometric, gaussian, exponential, uniform_real, each "
-                                   "with :name=value for its parameters, or a file with a line `text probability` each; several allowed")
-    template: tuple[str, ...] = flag(("main",), "prompt templates; several are combined with every target",
+    target: tuple[str, ...] = flag(("uniform",), f"one or several of {', '.join(rng.DEFAULTS)}, parameters as in "
+                                   "poisson:lam=20; or a file with a line `text probability` each")
+    template: tuple[str, ...] = flag(("main",), "prompts; each is combined with each target",
                                      choices=("main", *rng.TEMPLATES))
     low: int = flag(rng.LOW, "least integer of the uniform target")
     high: int = flag(rng.HIGH, "greatest integer of the uniform target, included")
@@ -70,7 +74,7 @@ class Config:
     subtb_lambda: float = flag(1.0, "weight of longer sub-trajectories; 1 = all pairs alike, in O(length)")
     # behaviour: shares of a step's responses that are not sampled from the policy itself
     tempered: float = flag(0.25, "share sampled at a temperature drawn from U(0.5, 2)")
-    explored: float = flag(0.1, "share sampled with --explore of a uniform distribution over the vocabulary mixed in")
+    explored: float = flag(0.1, "share sampled with a uniform distribution over the vocabulary mixed in")
     explore: float = flag(0.2, "weight of that uniform distribution at every token")
     replayed: float = flag(0.15, "share drawn from the replay buffer")
     replay_capacity: int = flag(200, "best responses kept for each prompt")
@@ -87,22 +91,27 @@ class Config:
     lora_rank: int = flag(16, "rank of the adapters, 0 = full fine-tuning")
     lora_alpha: float = flag(0.0, "adapters are scaled by alpha / rank, 0 = twice the rank")
     lora_dropout: float = flag(0.0, "dropout on the adapters' input")
-    lora_targets: tuple[str, ...] = flag(("attn.c_attn", "lm_head"), "layers that get one; without lm_head the frozen head sets a floor",
-                                         choices=lora.TARGETS)
+    lora_targets: tuple[str, ...] = flag(("attn.c_attn", "lm_head"), "layers that get one; without lm_head the "
+                                         "frozen head sets a floor", choices=lora.TARGETS)
     # evaluation
     eval_every: int = flag(25, "steps between exact evaluations, 0 = only at the end")
     eval_samples: int = flag(10_000, "samples for the cross-check at the end, 0 = off")
     save_every: int = flag(500, "steps between checkpoints, 0 = only when stopped and at the end")
 
     def __post_init__(self):
-        for name, low, high in (("steps", 1, 10**9), ("batch_size", 2, 10**6), ("max_len", 1, 64), ("eval_samples", 0, 10**8),
-                                ("lora_rank", 0, 4096), ("subtb_lambda", 0, 10), ("tempered", 0, 1), ("explored", 0, 1),
-                                ("replayed", 0, 1), ("explore", 0, 1), ("replay_capacity", 1, 10**6), ("learning_rate", 0, 10),
-                                ("warmup_steps", 0, 10**9), ("lora_dropout", 0, 0.99), ("eval_every", 0, 10**9), ("save_every", 0, 10**9)):
+        for name, low, high in (
+            ("steps", 1, 1e9), ("batch_size", 2, 1e6), ("max_len", 1, 64), ("subtb_lambda", 0, 10), ("tempered", 0, 1),
+            ("explored", 0, 1), ("explore", 0, 1), ("replayed", 0, 1), ("replay_capacity", 1, 1e6),
+            ("learning_rate", 0, 10), ("warmup_steps", 0, 1e9), ("lora_rank", 0, 4096), ("lora_dropout", 0, 0.99),
+            ("eval_every", 0, 1e9), ("eval_samples", 0, 1e8), ("save_every", 0, 1e9), ("invalid_penalty", 0, 1e6),
+            ("invalid_per_token", 0, 1e6), ("log_z_learning_rate", 0, 10), ("weight_decay", 0, 10),
+            ("max_grad_norm", 0, 1e9), ("lora_alpha", 0, 1e6),
+        ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"--{name}: expected {low} to {high:g}, found {getattr(self, name):g}.")
         if self.tempered + self.explored + self.replayed > 1:
-            raise UserError("--tempered, --explored and --replayed are shares of one batch: expected a sum of at most 1, "
+            raise UserError("--tempered, --explored and --replayed are shares of one batch: "
+                            "expected a sum of at most 1, "
                             f"found {self.tempered + self.explored + self.replayed:g}.")
         if not self.target or not self.template or self.lora_rank and not self.lora_targets:
             raise UserError("--target, --template and --lora_targets need at least one value.")
@@ -118,39 +127,44 @@ def learning_rate_factor(cfg: Config, step: int) -> float:
 
 def behave(model, prompts: Tensor, prompt_mask: Tensor, conditions: list, buffer: ReplayBuffer, cfg: Config,
            noise: torch.Generator, choice: random.Random) -> tuple[Tensor, Tensor]:
-    """Return a step's responses, tokens and mask (B, R), B = b * N: for each of the b prompts N = fresh + replayed ones."""
+    """Return a step's responses, tokens and mask (B, R), B = b * N: for each of the b prompts N = fresh + replayed
+    ones."""
     b, N = len(conditions), cfg.batch_size // len(conditions)
-    n_replayed = round(cfg.replayed * N) if all(c.label in buffer.entries for c in conditions) else 0
+    n_replayed = min(round(cfg.replayed * N), N - 1) if all(c.label in buffer.entries for c in conditions) else 0
     fresh = N - n_replayed
     # Rows of a prompt: tempered ones first, then explored ones, then those from the policy itself.
-    n_tempered, n_explored = round(cfg.tempered * N), round(cfg.explored * N)
+    n_tempered, n_explored = min(round(cfg.tempered * N), fresh), round(cfg.explored * N)
     temperature, explore = torch.ones(b, fresh), torch.zeros(b, fresh)
     temperature[:, :n_tempered] = torch.empty(b, n_tempered).uniform_(0.5, 2.0, generator=noise)
     explore[:, n_tempered:n_tempered + n_explored] = cfg.explore
-    samples = generate(model, prompts, conditions[0].stop, fresh, cfg.max_len, 1, generator=noise, prompt_mask=prompt_mask,
-                       temperature=temperature.flatten().to(prompts.device) if n_tempered else 1.0,
-                       explore=explore.flatten().to(prompts.device) if n_explored else 0.0)
+    samples = generate(model, prompts, conditions[0].stop, fresh, cfg.max_len, min_new_tokens=1, generator=noise,
+                       prompt_mask=prompt_mask, temperature=temperature.flatten() if n_tempered else 1.0,
+                       explore=explore.flatten() if n_explored else 0.0)  # fmt: skip
     if not n_replayed:
         return samples.tokens, samples.mask
     old = [buffer.sample(c.label, n_replayed, choice, cfg.max_len, c.stop) for c in conditions]
-    tokens = torch.cat([samples.tokens.view(b, fresh, -1), torch.stack([tokens for tokens, _, _ in old]).to(prompts.device)], 1)
-    mask = torch.cat([samples.mask.view(b, fresh, -1), torch.stack([mask for _, mask, _ in old]).to(prompts.device)], 1)
+    old_tokens, old_mask = (torch.stack(rows).to(prompts.device) for rows in list(zip(*old))[:2])  # (b, n_replayed, R)
+    tokens = torch.cat([samples.tokens.view(b, fresh, -1), old_tokens], 1)
+    mask = torch.cat([samples.mask.view(b, fresh, -1), old_mask], 1)
     return tokens.flatten(0, 1), mask.flatten(0, 1)
 
 
-def balance(model, prompts: Tensor, prompt_mask: Tensor | None, tokens: Tensor, mask: Tensor, lengths: Tensor, log_reward: Tensor,
-            log_z: Tensor, stop: int, cfg: Config) -> tuple[Tensor, Tensor]:
-    """Return the loss of given responses, and log R(w) - log P(w) of each (B,): at the optimum all of a prompt's equal its log Z.
+def balance(model, prompts: Tensor, prompt_mask: Tensor | None, tokens: Tensor, mask: Tensor, lengths: Tensor,
+            log_reward: Tensor, log_z: Tensor, stop: int, cfg: Config) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the loss of given responses, and log R(w) - log P(w) of each (B,): at the optimum all of a prompt's
+    equal its log Z.
 
-    tokens, mask: (B, R), B = b * N. lengths: (B,) tokens before the stop. log_reward: (B, S), S = R + 1. log_z: (b,) learned.
+    tokens, mask: (B, R), B = b * N. lengths: (B,) tokens before the stop. log_reward: (B, S), S = R + 1. log_z: (b,)
+    learned.
     """
     N = len(tokens) // len(prompts)
-    logprobs, stop_logprobs = score(model, prompts, tokens, mask, stop, min_new_tokens=1, prompt_mask=prompt_mask)  # (B, R)
+    logprobs, stop_logprobs = score(model, prompts, tokens, mask, stop, 1, prompt_mask=prompt_mask)  # both (B, R)
     t = torch.arange(tokens.size(1) + 1, device=tokens.device)
     states = (t >= 1) & (t <= lengths[:, None])  # (B, S) where the response may stop: not at the root
     log_pf = torch.where(t[:-1] < lengths[:, None], logprobs, 0)  # steps that append a token
-    log_pterm = torch.cat([stop_logprobs, torch.zeros_like(stop_logprobs[:, :1])], 1)  # forced, so certain, at the maximal length
-    g = losses.log_ratios(log_reward, log_pf, log_pterm, states)  # (B, S) of every prefix, as if the response had stopped there
+    # At the maximal length the stop is forced, so its log-prob is 0.
+    log_pterm = torch.cat([stop_logprobs, torch.zeros_like(stop_logprobs[:, :1])], 1)  # (B, S)
+    g = losses.log_ratios(log_reward, log_pf, log_pterm, states)  # (B, S) of every prefix, as if it had stopped there
     log_ratio = losses.terminal(g, lengths)
 
     z = log_z.repeat_interleave(N)  # (B,)
@@ -174,48 +188,57 @@ def main(argv: list[str]) -> None:
     # models: one frozen backbone; the policy is its adapter, the base is the same weights with the adapter off
     model, tokenizer, base = load_policy(cfg.model, cfg.init)
     model.to(device)
-    targets = [rng.parse_target(spec, cfg.low, cfg.high) for spec in cfg.target]
-    build = lambda target, template: rng.Condition(target, template, tokenizer, cfg.max_len, cfg.invalid_penalty,  # noqa: E731
-                                                   cfg.invalid_per_token, device)
-    conditions = [build(target, template) for target in targets for template in cfg.template]
-    if cfg.batch_size // len(conditions) < 2:
-        raise UserError(f"--batch_size {cfg.batch_size}: expected at least 2 responses for each of the {len(conditions)} prompts.")
-    run = Run.create(cfg.out, run_name("gfn", cfg.task, cfg.model), cfg.resume, cfg.overwrite, reads=[cfg.init or ""])
-    run.start(cfg, device)
 
-    main_target = conditions[0]
-    before = {c.label: c.evaluate(model) for c in conditions}
-    base_probs, floor = main_target.probabilities(model), main_target.head_floor(model)
-    print(f"\nprompt            {main_target.text!r}{f' and {len(conditions) - 1} more' if len(conditions) > 1 else ''}\n"
-          f"target            {main_target.target.label}: {len(main_target.target.texts)} strings; the reward's own optimum has "
-          f"{1 - main_target.target_valid_mass:.1e} outside them\n"
-          f"head's floor      KL {floor:.1e}: the least that the frozen output head allows"
-          f"{' (the adapter on lm_head removes it)' if cfg.lora_rank == 0 or 'lm_head' in cfg.lora_targets else ''}")
+    # data: a condition is a prompt and the distribution asked for
+    def condition(target: rng.Target, template: str) -> rng.Condition:
+        return rng.Condition(target, template, tokenizer, cfg.max_len, cfg.invalid_penalty, cfg.invalid_per_token,
+                             device)  # fmt: skip
+
+    targets = [rng.parse_target(spec, cfg.low, cfg.high) for spec in cfg.target]
+    conditions = [condition(target, template) for target in targets for template in cfg.template]
+    b, N = len(conditions), cfg.batch_size // len(conditions)
+    if N < 2:
+        raise UserError(f"--batch_size {cfg.batch_size}: expected at least 2 responses for each of the {b} prompts.")
+    if len({c.text for c in conditions}) < b:
+        raise UserError("two combinations of --target and --template have the same prompt:\n"
+                        f"{next(c.text for c in conditions[::-1] if [d.text for d in conditions].count(c.text) > 1)!r}")
+    prompts, prompt_mask = left_pad([c.prompt[0].tolist() for c in conditions], tokenizer.eot, device)
+    if prompts.size(1) + cfg.max_len > model.config.n_positions:
+        raise UserError(f"the prompt's {prompts.size(1)} tokens and --max_len {cfg.max_len} exceed the model's "
+                        f"{model.config.n_positions} positions.")
+
+    reads = [cfg.model, cfg.init or "", *cfg.target]  # what --overwrite must not delete
+    run = Run.create(cfg.out, run_name("gfn", cfg.task, cfg.model), cfg.resume, cfg.overwrite, reads)
+    run.start(cfg, device)
+    before = [c.evaluate(model) for c in conditions]
+    base_probs, floor = conditions[0].probabilities(model), conditions[0].head_floor(model)
+    rng.describe(conditions, floor, removed=cfg.lora_rank == 0 or "lm_head" in cfg.lora_targets)
+
     if cfg.lora_rank:
         lora.add_adapter(model, "policy", cfg.lora_rank, cfg.lora_alpha or None, cfg.lora_targets, cfg.lora_dropout)
-    model.train()
-    log_z = torch.zeros(len(conditions), device=device, requires_grad=True)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [{"params": trained, "peak": cfg.learning_rate}, {"params": [log_z], "peak": cfg.log_z_learning_rate, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+    else:
+        model.requires_grad_(True)
+    log_z = torch.zeros(b, device=device, requires_grad=True)
+    trained = {f"model.{name}": p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW([
+        {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
+        {"params": [log_z], "peak": cfg.log_z_learning_rate, "weight_decay": 0.0},
+    ])
     buffer = ReplayBuffer(cfg.replay_capacity)
-    prompts, prompt_mask = left_pad([c.prompt[0].tolist() for c in conditions], tokenizer.eot, device)
-    N = cfg.batch_size // len(conditions)
-    state = {**{f"model.{name}": p for name, p in model.named_parameters() if p.requires_grad}, "log_z": log_z}
 
     def save(step: int) -> None:
         optimizer_tensors, optimizer_meta = pack_optimizer(optimizer)
         rng_tensors, rng_meta = pack_rng(noise=noise, choice=choice)
         replay_tensors, replay_meta = buffer.pack()
         save_policy(model, run.path, base, tokenizer)
-        run.save(step, {**state, **optimizer_tensors, **rng_tensors, **replay_tensors},
+        run.save(step, {**trained, "log_z": log_z, **optimizer_tensors, **rng_tensors, **replay_tensors},
                  {"optimizer": optimizer_meta, "rng": rng_meta, "replay": replay_meta})
 
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
         with torch.no_grad():
-            for name, parameter in state.items():
+            for name, parameter in {**trained, "log_z": log_z}.items():
                 parameter.copy_(tensors[name])
         unpack_optimizer(optimizer, tensors, meta["optimizer"])
         unpack_rng(tensors, meta["rng"], noise=noise, choice=choice)
@@ -228,17 +251,16 @@ def main(argv: list[str]) -> None:
             model.eval()
             tokens, mask = behave(model, prompts, prompt_mask, conditions, buffer, cfg, noise, choice)  # (B, R)
             stopped = ((tokens == tokenizer.eot) & mask).any(1)
-            lengths = mask.sum(1) - stopped.long()  # (B,) tokens before the stop = index of the state that it was taken in
-            log_reward = torch.cat([c.log_reward(tokens[i * N:(i + 1) * N], lengths[i * N:(i + 1) * N])
-                                    for i, c in enumerate(conditions)])  # (B, S)
+            lengths = mask.sum(1) - stopped.long()  # (B,) tokens before the stop = index of the state it was taken in
+            rewards = [c.log_reward(*rows) for c, *rows in zip(conditions, tokens.split(N), lengths.split(N))]
             if cfg.replayed:
-                for i, c in enumerate(conditions):
-                    rows = slice(i * N, (i + 1) * N)
-                    buffer.add(c.label, tokens[rows], lengths[rows], log_reward[rows])
+                for c, *rows in zip(conditions, tokens.split(N), lengths.split(N), rewards):
+                    buffer.add(c.label, *rows)
 
-            # targets
+            # targets: what log R(response) - log P(response) should all be equal to, and how far they are from it
             model.train()
-            loss, log_ratio = balance(model, prompts, prompt_mask, tokens, mask, lengths, log_reward, log_z, tokenizer.eot, cfg)
+            loss, log_ratio = balance(model, prompts, prompt_mask, tokens, mask, lengths, torch.cat(rewards), log_z,
+                                      tokenizer.eot, cfg)  # fmt: skip
 
             # update
             factor = learning_rate_factor(cfg, step)
@@ -246,17 +268,18 @@ def main(argv: list[str]) -> None:
                 group["lr"] = group["peak"] * factor
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            grad_norm = torch.nn.utils.clip_grad_norm_(trained, cfg.max_grad_norm or torch.inf)
+            grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()
             step += 1
 
             # log, evaluate, save
-            metrics = {"loss": loss.item(), "grad_norm": grad_norm.item(), "lr": groups[0]["peak"] * factor,
-                       "log_ratio_var": log_ratio.detach().view(len(conditions), N).var(1).mean().item(), "length": lengths.float().mean().item()}
+            metrics = {"loss": loss.item(), "grad_norm": grad_norm.item(), "lr": cfg.learning_rate * factor,
+                       "log_ratio_var": log_ratio.detach().view(b, N).var(1).mean().item(),
+                       "length": lengths.float().mean().item()}  # fmt: skip
             if step == cfg.steps or cfg.eval_every and step % cfg.eval_every == 0:
                 exact = [c.evaluate(model.eval()) for c in conditions]
-                metrics |= {key: sum(e[key] for e in exact) / len(exact) for key in exact[0]}
+                metrics |= {key: sum(e[key] for e in exact) / b for key in exact[0]}
                 progress.set_postfix_str(f"KL {metrics['kl_target_policy']:.2e}, valid {metrics['valid_mass']:.4f}")
             run.log(step, metrics)
             progress.update()
@@ -266,59 +289,30 @@ def main(argv: list[str]) -> None:
                 progress.close()
                 run.leave(step)
     progress.close()
-    report(run, cfg, model.eval(), conditions, before, base_probs, floor, build, noise)
 
-
-def report(run: Run, cfg: Config, model, conditions: list, before: dict, base_probs: Tensor, floor: float, build, noise) -> None:
-    """Print the table before/after, write result.json, samples and figures."""
+    model.eval()
     first = conditions[0]
-    after = {c.label: c.evaluate(model) for c in conditions}
-    result = {"steps": 0 if cfg.eval_only else cfg.steps, **after[first.label], **{f"base_{k}": v for k, v in before[first.label].items()},
-              "target_valid_mass": first.target_valid_mass, "head_floor": floor}
-    print(f"\n{'prompt and target':34} {'':6} {'KL(t,p)':>9} {'KL(p,t)':>9} {'TV':>9} {'valid':>8} {'support':>9} {'min':>6} {'max':>6}")
-
-    def row(label, who, e):
-        print(f"{label:34} {who:6} {e['kl_target_policy']:9.2e} {e['kl_policy_target']:9.2e} {e['tv']:9.2e} {e['valid_mass']:8.5f} "
-              f"{e['support']:>4}/{e['support_size']:<4} {e['min_ratio']:6.2f} {e['max_ratio']:6.2f}")
-
-    for c in conditions:
-        row(c.label, "base", before[c.label])
-        row("", "policy", after[c.label])
-        if len(conditions) > 1:
-            result |= {f"{c.label}/{k}": v for k, v in after[c.label].items()}
-    if cfg.task == "rng":
-        print("held out (not trained on):")
-        for c in held_out(cfg, conditions, build):
-            unseen = c.evaluate(model)
-            row(c.label, "policy", unseen)
-            result |= {f"held_out/{c.label}/{k}": v for k, v in unseen.items()}
+    after = [c.evaluate(model) for c in conditions]
+    unseen = rng.held_out(conditions, condition)
+    result = rng.report(conditions, before, after, unseen, [c.evaluate(model) for c in unseen])
+    result |= {"steps": step, "target_valid_mass": first.target_valid_mass, "head_floor": floor}
     if cfg.eval_samples:
-        sampled = first.evaluate_sampled(model, cfg.eval_samples, noise)
-        result |= sampled
-        print(f"{cfg.eval_samples} samples: {sampled['sampled_nan']} invalid, KL(p,t | valid) {sampled['sampled_kl_policy_target_valid']:.1e} "
-              f"(noise floor {sampled['sampled_kl_noise_floor']:.1e}; exact {after[first.label]['kl_policy_target_valid']:.1e})")
-        samples = first.sample(model, 200, noise)[0]
-        tokenizer_text = first.decode(samples)
-        run.samples(result["steps"], [first.text] * 200, tokenizer_text, samples.stopped)
+        result |= first.evaluate_sampled(model, cfg.eval_samples, noise)
+        samples = first.sample(model, min(cfg.eval_samples, 200), noise)[0]
+        run.samples(step, [first.text] * len(samples.tokens), first.decode(samples), samples.stopped)
+        print(f"of {cfg.eval_samples} samples {result['sampled_nan']} are invalid; KL(p, t) of the valid ones "
+              f"{result['sampled_kl_policy_target_valid']:.1e}, noise floor {result['sampled_kl_noise_floor']:.1e}")
     atomic_write(run.path / "distribution.json", json.dumps({
         "prompt": first.text, "texts": first.target.texts, "target": first.probs.tolist(), "base": base_probs.tolist(),
-        "policy": first.probabilities(model).tolist(), "base_kl": before[first.label]["kl_target_policy"],
-        "policy_kl": after[first.label]["kl_target_policy"]}))
+        "policy": first.probabilities(model).tolist(), "base_kl": before[0]["kl_target_policy"],
+        "policy_kl": after[0]["kl_target_policy"]}))  # fmt: skip
     if cfg.plot:
-        print(f"figures: {plot.distribution(run.path)}", end="")
-        print("" if cfg.eval_only else f", {plot.curves(run.path, ['kl_target_policy', 'valid_mass', 'loss'])}")
+        figures = [plot.distribution(run.path)]
+        if not cfg.eval_only:
+            figures.append(plot.curves(run.path, ["kl_target_policy", "valid_mass", "loss"]))
+        print("figures:", *figures)
     result = run.result(result)
     print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
-
-
-def held_out(cfg: Config, conditions: list, build) -> list:
-    """Return conditions that the policy was not trained on: the other templates, and other bounds of a uniform target."""
-    seen = {c.text for c in conditions}
-    target = conditions[0].target
-    unseen = [build(target, template) for template in ("main", *rng.TEMPLATES)]
-    if target.name == "uniform":
-        unseen += [build(rng.parse_target(f"uniform:a=0:b={high}"), "main") for high in (50, 520)]
-    return [c for c in unseen if c.text not in seen]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
     python bench/rng_gfn.py                        # 124M shape, fp32 and bf16, both sides; and nano's shape
     python bench/rng_gfn.py --shapes nano --dtypes fp32
 
-Both sides: prompt of 14 tokens, 64 responses an optimizer step, at most 5 tokens, LoRA r = 16 on c_attn, AdamW, same threads and
-allocator. The reference step (transformers + peft) is written afresh after the public gfn-lm-tuning notebook: 8 micro-batches of 8
-rows that each carry their own prompt, gradients through the cached decoding steps, full-vocabulary log-softmax at every step, SubTB
-over all pairs. Sides alternate in processes of their own (so that peak memory is each one's own), and the ratio of medians counts.
-Random weights hardly ever stop, so all responses are 5 tokens long: the most expensive case for both.
+Both sides: prompt of 14 tokens, 64 responses an optimizer step, at most 5 tokens, LoRA r = 16 on c_attn, AdamW, same
+threads and allocator. The reference step (transformers + peft) is written afresh after the public gfn-lm-tuning
+notebook: 8 micro-batches of 8 rows that each carry their own prompt, gradients through the cached decoding steps,
+full-vocabulary log-softmax at every step, SubTB over all pairs. Sides alternate in processes of their own (so that
+peak memory is each one's own), and the ratio of medians counts. Random weights hardly ever stop, so all responses are
+5 tokens long: the most expensive case for both.
 """
+
 import argparse
 import json
 import os
@@ -21,8 +23,10 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-SHAPES = {"gpt2": dict(n_layer=12, n_head=12, n_embd=768, n_positions=1024, vocab_size=50257),
-          "nano": dict(n_layer=4, n_head=4, n_embd=192, n_positions=512, vocab_size=2657)}
+SHAPES = {
+    "gpt2": dict(n_layer=12, n_head=12, n_embd=768, n_positions=1024, vocab_size=50257),
+    "nano": dict(n_layer=4, n_head=4, n_embd=192, n_positions=512, vocab_size=2657),
+}
 PROMPT, NUMBERS, STOP, MAX_LEN, ROWS = list(range(300, 314)), range(400, 501), 0, 5, 64
 
 
@@ -50,7 +54,9 @@ def ours(shape: dict, dtype: torch.dtype):
     def step():
         tokens, mask = train_gfn.behave(model, prompts, None, [condition], ReplayBuffer(), cfg, noise, random.Random(0))
         lengths = mask.sum(1) - ((tokens == STOP) & mask).any(1).long()
-        loss, _ = train_gfn.balance(model, prompts, None, tokens, mask, lengths, condition.log_reward(tokens, lengths), log_z, STOP, cfg)
+        loss, _ = train_gfn.balance(
+            model, prompts, None, tokens, mask, lengths, condition.log_reward(tokens, lengths), log_z, STOP, cfg
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -64,7 +70,9 @@ def reference(shape: dict, dtype: torch.dtype):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(**shape, bos_token_id=STOP, eos_token_id=STOP, attn_pdrop=0.1, resid_pdrop=0.1, embd_pdrop=0.1)
-    adapter = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.1, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM")
+    adapter = LoraConfig(
+        r=16, lora_alpha=32, lora_dropout=0.1, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM"
+    )
     model = get_peft_model(GPT2LMHeadModel(config), adapter).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4)
     micro, rows = 8, ROWS // 8
@@ -102,8 +110,8 @@ def reference(shape: dict, dtype: torch.dtype):
         total = torch.cat([torch.zeros(rows, 1), delta], 1).cumsum(1)
         loss, count = 0.0, 0.0
         for k in range(1, MAX_LEN + 1):
-            loss = loss + ((total[:, k:] - total[:, :-k]) ** 2 * valid[:, k - 1:]).sum()
-            count = count + valid[:, k - 1:].sum()
+            loss = loss + ((total[:, k:] - total[:, :-k]) ** 2 * valid[:, k - 1 :]).sum()
+            count = count + valid[:, k - 1 :].sum()
         (loss / count.clamp(min=1)).backward()
 
     def step():
@@ -119,7 +127,9 @@ def reference(shape: dict, dtype: torch.dtype):
 def worker(side: str, shape: str, dtype: str, runs: int) -> None:
     """Time `runs` steps of one side after one to warm up; print a JSON line."""
     torch.manual_seed(0)
-    step = {"ours": ours, "reference": reference}[side](SHAPES[shape], {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
+    step = {"ours": ours, "reference": reference}[side](
+        SHAPES[shape], {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+    )
     step()
     seconds = []
     for _ in range(runs):
@@ -127,7 +137,16 @@ def worker(side: str, shape: str, dtype: str, runs: int) -> None:
         step()
         seconds.append(time.perf_counter() - start)
     peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print(json.dumps({"seconds": seconds, "peak_mb": int(peak) / 1024, "threads": torch.get_num_threads(), "torch": torch.__version__}))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "peak_mb": int(peak) / 1024,
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+            }
+        )
+    )
 
 
 def main() -> None:
@@ -140,7 +159,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         return worker(*args.worker, args.runs)
-    print(f"{'shape':6} {'dtype':5} {'side':10} {'steps/s':>9} {'peak MB':>8}   (median of {args.rounds} x {args.runs})")
+    print(
+        f"{'shape':6} {'dtype':5} {'side':10} {'steps/s':>9} {'peak MB':>8}   (median of {args.rounds} x {args.runs})"
+    )
     for shape in args.shapes:
         for dtype in args.dtypes:
             if shape == "nano" and dtype == "bf16":
@@ -149,7 +170,9 @@ def main() -> None:
             for _ in range(args.rounds):
                 for side in seconds:
                     command = [sys.executable, __file__, "--runs", str(args.runs), "--worker", side, shape, dtype]
-                    out = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+                    out = subprocess.run(
+                        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+                    )
                     if out.returncode:
                         sys.exit(f"{side} failed:\n{out.stderr[-2000:]}")
                     row = json.loads(out.stdout.splitlines()[-1])
@@ -158,7 +181,10 @@ def main() -> None:
             rate = {side: 1 / statistics.median(values) for side, values in seconds.items()}
             for side in seconds:
                 print(f"{shape:6} {dtype:5} {side:10} {rate[side]:9.3f} {peak[side]:8.0f}", flush=True)
-            print(f"{shape:6} {dtype:5} {'ratio':10} {rate['ours'] / rate['reference']:8.2f}x {peak['ours'] / peak['reference']:7.2f}x", flush=True)
+            print(
+                f"{shape:6} {dtype:5} {'ratio':10} {rate['ours'] / rate['reference']:8.2f}x {peak['ours'] / peak['reference']:7.2f}x",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Sample responses, and score given ones. N responses of one prompt encode the prompt once, in both.
 
-Shapes: b prompts, N responses a prompt, B = b * N rows (the N responses of prompt 0 first), P prompt, R response, V vocabulary.
-A response's stop token belongs to it: it is in `tokens`, in `mask` and in every log-prob; what follows it is padding.
-A row that reaches R tokens without a stop is cut there: `stopped` is False and its mask is True throughout.
+Shapes: b prompts, N responses a prompt, B = b * N rows (the N responses of prompt 0 first), P prompt, R response, V
+vocabulary. A response's stop token belongs to it: it is in `tokens`, in `mask` and in every log-prob; what follows it
+is padding. A row that reaches R tokens without a stop is cut there: `stopped` is False and its mask is True
+throughout.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +15,8 @@ from minalign.model import GPT2, KVCache
 
 
 def left_pad(sequences: list[list[int]], pad: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Return prompts of different lengths as tokens (b, P), padded on the left, and their mask (b, P), True on real tokens."""
+    """Return prompts of different lengths as tokens (b, P), padded on the left, and their mask (b, P), True on real
+    tokens."""
     P = max(map(len, sequences))
     tokens = torch.tensor([[pad] * (P - len(s)) + s for s in sequences], device=device)
     mask = torch.tensor([[False] * (P - len(s)) + [True] * len(s) for s in sequences], device=device)
@@ -22,7 +25,8 @@ def left_pad(sequences: list[list[int]], pad: int, device: torch.device | str = 
 
 @dataclass
 class Samples:
-    """tokens (B, R) int64, padded with the stop; mask (B, R) bool; logprobs (B, R) under the sampling distribution, 0 in padding."""
+    """tokens (B, R) int64, padded with the stop; mask (B, R) bool; logprobs (B, R) under the sampling distribution, 0
+    in padding."""
 
     tokens: Tensor
     mask: Tensor
@@ -31,7 +35,8 @@ class Samples:
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Set to -inf what top-k and then nucleus (top-p, Holtzman et al. 2020) sampling leave out. logits: (B, V); 0 and 1.0 = off."""
+    """Set to -inf what top-k and then nucleus (top-p, Holtzman et al. 2020) sampling leave out. logits: (B, V); 0 and
+    1.0 = off."""
     if top_k:
         least = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
@@ -46,28 +51,45 @@ def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
 def inverse_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
     """Draw from each row of probs (b, V) once per number in uniform (b, n) in [0, 1); returns (b, n) int64.
 
-    One uniform a draw: six times faster on a CPU than torch.multinomial, which makes V random numbers a row. The sum is in
-    float64: in float32 a running sum near 1 loses every token below 1e-7.
+    One uniform a draw: six times faster on a CPU than torch.multinomial, which makes V random numbers a row. The sum
+    is in float64: in float32 a running sum near 1 loses every token below 1e-7.
     """
-    cdf = probs.double().cumsum(-1)
+    cdf = probs.cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(cdf, uniform.double() * cdf[:, -1:], right=True).clamp(max=probs.size(-1) - 1)
 
 
 @torch.no_grad()
-def generate(model: GPT2, prompts: Tensor, stop: int, n: int = 1, max_new_tokens: int = 48, min_new_tokens: int = 0,
-             temperature: float | Tensor = 1.0, top_k: int = 0, top_p: float = 1.0, greedy: bool = False, explore: float | Tensor = 0.0,
-             prompt_mask: Tensor | None = None, forbidden: Tensor | None = None, generator: torch.Generator | None = None) -> Samples:
+def generate(
+    model: GPT2,
+    prompts: Tensor,
+    stop: int,
+    n: int = 1,
+    max_new_tokens: int = 48,
+    min_new_tokens: int = 0,
+    temperature: float | Tensor = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    greedy: bool = False,
+    explore: float | Tensor = 0.0,
+    prompt_mask: Tensor | None = None,
+    forbidden: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Samples:
     """Sample n responses to each prompt.
 
-    prompts: (b, P) int64, left-padded where prompt_mask (b, P) is False. stop: id that ends a response. min_new_tokens: the stop is
-    impossible before that many tokens (its mass is spread over the others, also in `logprobs`). temperature: number or (B,) tensor.
-    explore: share of a uniform distribution over all allowed tokens mixed into every step, number or (B,). forbidden: (V,) bool,
-    never sampled.
-    generator: source of randomness, on the CPU: the same numbers on every device; B are drawn a step, whoever has finished.
+    prompts: (b, P) int64, left-padded where prompt_mask (b, P) is False.
+    stop: id that ends a response; impossible before min_new_tokens tokens (its mass goes to the others, also in
+    `logprobs`).
+    temperature: number or (B,). explore: share of a uniform distribution over all allowed tokens mixed into every
+    step, number or (B,). forbidden: (V,) bool, ids that are never sampled.
+    generator: source of randomness, on the CPU: the same numbers on every device. B are drawn a step, whoever has
+    finished, so that a row's numbers do not depend on the others.
     """
     B, stop_only = prompts.size(0) * n, torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
     stop_only[stop] = True
     never = torch.zeros_like(stop_only) if forbidden is None else forbidden
+    # At a large vocabulary each of these passes over (B, V) numbers costs as much as a layer: skip those not in use.
+    tempered, explored = isinstance(temperature, Tensor) or temperature != 1, isinstance(explore, Tensor) or explore > 0
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=model.device)
     explore = torch.as_tensor(explore, dtype=torch.float32, device=model.device)
 
@@ -76,18 +98,20 @@ def generate(model: GPT2, prompts: Tensor, stop: int, n: int = 1, max_new_tokens
     logprobs = torch.zeros(B, max_new_tokens, device=model.device)
     prefix, hidden = model.encode_prefix(prompts, prompt_mask)
     cache = KVCache(prefix.expand(n), max_new_tokens - 1)
-    if temperature.dim() or explore.dim():
-        hidden = hidden.repeat_interleave(n, 0)  # else the first step needs only one row of logits a prompt: hidden is (b, D)
+    if temperature.dim() or explore.dim():  # else the first step needs only one row of logits a prompt: (b, D)
+        hidden = hidden.repeat_interleave(n, 0)
     alive = torch.arange(B, device=model.device)  # rows still being written; row i of the cache is row alive[i]
 
     for t in range(max_new_tokens):
         logits = model.lm_head(hidden).float()  # (b or A, V), A = rows alive
         rows = alive.view(logits.size(0), -1)  # (b or A, draws a row of logits)
-        logits = logits / (temperature[alive, None] if temperature.dim() else temperature)
+        if tempered:
+            logits = logits / (temperature[alive, None] if temperature.dim() else temperature)
         banned = never | stop_only if t < min_new_tokens else never
-        logits = filter_logits(logits.masked_fill(banned, -torch.inf), top_k, top_p)
-        logp = logits.log_softmax(-1)
-        if explore.any():
+        if forbidden is not None or t < min_new_tokens:
+            logits = logits.masked_fill(banned, -torch.inf)
+        logp = filter_logits(logits, top_k, top_p).log_softmax(-1)
+        if explored:
             share = explore[alive, None] if explore.dim() else explore
             logp = ((1 - share) * logp.exp() + share * ~banned / (~banned).sum()).log()
         uniform = torch.rand(B, generator=generator).to(model.device)
@@ -107,34 +131,52 @@ def generate(model: GPT2, prompts: Tensor, stop: int, n: int = 1, max_new_tokens
     return Samples(tokens, mask, logprobs, stopped)
 
 
-def score(model: GPT2, prompts: Tensor, tokens: Tensor, mask: Tensor, stop: int, min_new_tokens: int = 0,
-          temperature: float = 1.0, prompt_mask: Tensor | None = None, forbidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def score(
+    model: GPT2,
+    prompts: Tensor,
+    tokens: Tensor,
+    mask: Tensor,
+    stop: int,
+    min_new_tokens: int = 0,
+    temperature: float = 1.0,
+    prompt_mask: Tensor | None = None,
+    forbidden: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Score given responses in one teacher-forced pass, with exact gradients also through the shared prompt.
 
-    prompts: (b, P), tokens and mask: (B, R) with B = b * N, as `generate` returns them; the other arguments as in `generate`.
-    Returns logprobs (B, R), log p(tokens[:, t] | s_t), and stop_logprobs (B, R), log p(stop | s_t), where s_t is the prompt and the
-    first t tokens. Both are 0 in padding; the stop's is -inf where t < min_new_tokens. The head runs only where mask is True.
+    prompts: (b, P), tokens and mask: (B, R) with B = b * N, as `generate` returns them; the other arguments as in
+    `generate`.
+    Returns logprobs (B, R), log p(tokens[:, t] | s_t), and stop_logprobs (B, R), log p(stop | s_t), where s_t is the
+    prompt and the first t tokens. Both are 0 in padding; the stop's is -inf where t < min_new_tokens. The head runs
+    only where mask is True.
     """
     b, R = prompts.size(0), int(mask.sum(1).max())
     n = tokens.size(0) // b
-    never = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device) if forbidden is None else forbidden
+    never = (
+        torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device) if forbidden is None else forbidden
+    )
     no_stop = never.clone()
     no_stop[stop] = True
-    pairs = torch.stack([tokens, torch.full_like(tokens, stop)], -1)  # (B, R, 2): at every state, the token taken and the stop
+    pairs = torch.stack(
+        [tokens, torch.full_like(tokens, stop)], -1
+    )  # (B, R, 2): at every state, the token taken and the stop
     out = torch.zeros(pairs.shape, device=model.device)
 
     prefix, last = model.encode_prefix(prompts, prompt_mask)
     # s_0 is the same for all responses of a prompt: one row of logits each.
-    first = model.token_logprobs(last, pairs[:, 0].reshape(b, n, 2), temperature, no_stop if min_new_tokens > 0 else never)
+    first = model.token_logprobs(
+        last, pairs[:, 0].reshape(b, n, 2), temperature, no_stop if min_new_tokens > 0 else never
+    )
     out[:, 0] = torch.where(mask[:, :1], first.view(b * n, 2), 0)
     if R > 1:
         # Right padding needs no mask: a real token never sees what comes after it, and padded positions are not scored.
-        hidden = model(tokens[:, :R - 1], cache=prefix.expand(n))  # (B, R - 1, D): states s_1 .. s_{R-1}
+        hidden = model(tokens[:, : R - 1], cache=prefix.expand(n))  # (B, R - 1, D): states s_1 .. s_{R-1}
         step = torch.arange(1, R, device=model.device).expand(b * n, -1)
         for here, banned in ((step < min_new_tokens, no_stop), (step >= min_new_tokens, never)):
             here = here & mask[:, 1:R]
             if here.any():
                 rows, columns = here.nonzero(as_tuple=True)
-                out[rows, columns + 1] = model.token_logprobs(hidden[rows, columns], pairs[rows, columns + 1], temperature,
-                                                              banned if banned.any() else None)
+                out[rows, columns + 1] = model.token_logprobs(
+                    hidden[rows, columns], pairs[rows, columns + 1], temperature, banned if banned.any() else None
+                )
     return out[..., 0], out[..., 1]

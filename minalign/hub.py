@@ -1,9 +1,12 @@
-"""Model files: where they come from, what is in them, how they are written. Hugging Face's format both ways, without transformers.
+"""Model files: where they come from, what is in them, how they are written. Hugging Face's format both ways, without
+transformers.
 
     model = from_pretrained("nano")             # the bundled model
     model = from_pretrained("gpt2-medium")      # any hub id whose config says model_type gpt2
-    model = from_pretrained("path/to/folder")   # config.json + model.safetensors (or pytorch_model.bin), vocab.json + merges.txt
+    model = from_pretrained("path/to/folder")   # config.json + model.safetensors (or pytorch_model.bin), vocab.json +
+    merges.txt
 """
+
 import json
 import os
 import socket
@@ -35,8 +38,10 @@ def find_model(name: str) -> Path:
     if path.is_dir():
         return path
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UserError(f"--model {name}: expected a folder with config.json and model.safetensors; there is no such folder.\n"
-                        "Give an existing folder, a hub id such as gpt2, or nano (the bundled model).")
+        raise UserError(
+            f"--model {name}: expected a folder with config.json and model.safetensors; there is no such folder.\n"
+            "Give an existing folder, a hub id such as gpt2, or nano (the bundled model)."
+        )
     return _download(name)
 
 
@@ -58,12 +63,16 @@ def _download(repo: str) -> Path:
     except HFValidationError:
         raise UserError(f"--model {repo}: expected nano, an existing folder or a hub id; it is none of them.") from None
     except LocalEntryNotFoundError:
-        raise UserError(f"--model {repo}: not in the local cache, and the Hugging Face hub cannot be reached.\n"
-                        "Give a folder with config.json, model.safetensors, vocab.json and merges.txt (--model PATH), "
-                        "or use the bundled --model nano.") from None
+        raise UserError(
+            f"--model {repo}: not in the local cache, and the Hugging Face hub cannot be reached.\n"
+            "Give a folder with config.json, model.safetensors, vocab.json and merges.txt (--model PATH), "
+            "or use the bundled --model nano."
+        ) from None
     except OSError as error:  # not found, gated, connection lost half-way: the hub's own first line says which
-        raise UserError(f"--model {repo}: could not be fetched from the Hugging Face hub.\n{str(error).strip().splitlines()[0]}\n"
-                        "Check the id, or give a local folder (--model PATH).") from None
+        raise UserError(
+            f"--model {repo}: could not be fetched from the Hugging Face hub.\n{str(error).strip().splitlines()[0]}\n"
+            "Check the id, or give a local folder (--model PATH)."
+        ) from None
 
 
 def _reachable(seconds: float = 2.0) -> bool:
@@ -84,15 +93,23 @@ def read_config(folder: Path) -> GPT2Config:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if Path(folder) == NANO:
-            raise UserError(f"The bundled model is missing from {NANO}.\n"
-                            "Rebuild it (about an hour): python -m minalign.nano.pretrain") from None
-        raise UserError(f"{path}: not found. A model folder holds config.json, model.safetensors, vocab.json, merges.txt.") from None
+            raise UserError(
+                f"The bundled model is missing from {NANO}.\n"
+                "Rebuild it (about an hour): python -m minalign.nano.pretrain"
+            ) from None
+        raise UserError(
+            f"{path}: not found. A model folder holds config.json, model.safetensors, vocab.json, merges.txt."
+        ) from None
     except (ValueError, RecursionError):
-        raise UserError(f"{path}: expected a JSON object; the file is damaged or a git-LFS pointer. Fetch it again.") from None
+        raise UserError(
+            f"{path}: expected a JSON object; the file is damaged or a git-LFS pointer. Fetch it again."
+        ) from None
 
     def refuse(key: str, expected: str):
-        raise UserError(f"{path}: {key} is {raw.get(key)!r}; expected {expected}.\nOnly GPT-2 models can be loaded: "
-                        "gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 and their fine-tunes.")
+        raise UserError(
+            f"{path}: {key} is {raw.get(key)!r}; expected {expected}.\nOnly GPT-2 models can be loaded: "
+            "gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 and their fine-tunes."
+        )
 
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected a JSON object, found a {type(raw).__name__}. Fetch the file again.")
@@ -104,14 +121,19 @@ def read_config(folder: Path) -> GPT2Config:
             refuse(key, "it to be absent or false")
     if raw.get("activation_function", "gelu_new") not in list(ACTIVATIONS):  # the value may be unhashable
         refuse("activation_function", "one of " + ", ".join(ACTIVATIONS))
-    # reorder_and_upcast_attn needs nothing: it changes rounding in half precision only, and SDPA accumulates in fp32 anyway.
+    # reorder_and_upcast_attn needs nothing: it changes rounding in half precision only, and SDPA accumulates in fp32
+    # anyway.
     known = {f.name: f.default for f in fields(GPT2Config)}
     config = GPT2Config(**{key: raw[key] for key in known if key in raw})
     for key, default in known.items():
         value, wanted = getattr(config, key), (int if default is None else type(default))
         if value is None and default is None:
             continue
-        if not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)) or isinstance(value, bool) != (wanted is bool):
+        if (
+            not isinstance(value, wanted)
+            and not (wanted is float and isinstance(value, int))
+            or isinstance(value, bool) != (wanted is bool)
+        ):
             refuse(key, f"a value of type {wanted.__name__}")
         if wanted is int and key not in ("bos_token_id", "eos_token_id") and value < 1:
             refuse(key, "a positive number")
@@ -126,14 +148,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with open(path, "rb") as file:
             start = file.read(64)
         if start.startswith(b"version https://git-lfs"):
-            raise UserError(f"{path}: expected weights, found a git-LFS pointer.\nRun `git lfs pull` in that folder, or download the file itself.")
+            raise UserError(
+                f"{path}: expected weights, found a git-LFS pointer.\n"
+                "Run `git lfs pull` in that folder, or download the file itself."
+            )
         if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-            raise UserError(f"{path}: expected weights, found a web page.\nDownload the file itself (the hub's `resolve` link).")
+            raise UserError(
+                f"{path}: expected weights, found a web page.\nDownload the file itself (the hub's `resolve` link)."
+            )
         if path.suffix == ".bin":
             tensors = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-                raise UserError(f"{path}: expected a state dict, {{name: tensor}}; it holds something else.\n"
-                                "Save model.state_dict() alone, or use the model's .safetensors file.")
+                raise UserError(
+                    f"{path}: expected a state dict, {{name: tensor}}; it holds something else.\n"
+                    "Save model.state_dict() alone, or use the model's .safetensors file."
+                )
             return tensors
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}
@@ -142,28 +171,47 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except UserError:
         raise
     # torch.load has no exception of its own for a damaged or refused file: RuntimeError, EOFError, UnpicklingError, ...
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError, ImportError, AttributeError, ArithmeticError) as error:
-        raise UserError(f"{path}: expected weights; the file is damaged or cut short ({(str(error).splitlines() or [type(error).__name__])[0][:80]}).\n"
-                        "Fetch it again.") from None
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+        KeyError,
+        ImportError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        raise UserError(
+            f"{path}: expected weights; the file is damaged or cut short "
+            f"({(str(error).splitlines() or [type(error).__name__])[0][:80]}).\n"
+            "Fetch it again."
+        ) from None
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":
             raise
-        raise UserError(f"{path}: refused: it is damaged, or holds more than tensors, and loading it could then run foreign code.\n"
-                        "Use the model's .safetensors file instead.") from None
+        raise UserError(
+            f"{path}: refused: it is damaged, or holds more than tensors, and loading it could then run foreign code.\n"
+            "Use the model's .safetensors file instead."
+        ) from None
 
 
 def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
     """Load GPT-2 weights from nano, a hub id or a folder, in any published key layout.
 
-    Keys may or may not start with `transformer.`; causal-mask buffers are dropped; fp16 and bf16 are converted to `dtype`;
-    an explicit lm_head must equal the embedding unless the config says `tie_word_embeddings: false`.
+    Keys may or may not start with `transformer.`; causal-mask buffers are dropped; fp16 and bf16 are converted to
+    `dtype`; an explicit lm_head must equal the embedding unless the config says `tie_word_embeddings: false`.
     Raises UserError naming the missing, unexpected or misshapen tensors.
     """
     folder = find_model(name)
     config = read_config(folder)
-    path = next((folder / file for file in ("model.safetensors", "pytorch_model.bin") if (folder / file).is_file()), None)
+    path = next(
+        (folder / file for file in ("model.safetensors", "pytorch_model.bin") if (folder / file).is_file()), None
+    )
     if path is None:
-        raise UserError(f"{folder}: expected model.safetensors or pytorch_model.bin next to config.json; neither is there.")
+        raise UserError(
+            f"{folder}: expected model.safetensors or pytorch_model.bin next to config.json; neither is there."
+        )
     tensors = read_tensors(path)
 
     state = {}
@@ -177,20 +225,31 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
         model = GPT2(config)
     embedding, head = state.get("transformer.wte.weight"), state.get("lm_head.weight")
     if config.tie_word_embeddings:
-        if head is not None and embedding is not None and not (head.shape == embedding.shape and bool((head == embedding).all())):
-            raise UserError(f"{path}: lm_head.weight differs from wte.weight, but config.json says the two are tied.\n"
-                            "If the head was trained apart, write \"tie_word_embeddings\": false into config.json.")
+        if (
+            head is not None
+            and embedding is not None
+            and not (head.shape == embedding.shape and bool((head == embedding).all()))
+        ):
+            raise UserError(
+                f"{path}: lm_head.weight differs from wte.weight, but config.json says the two are tied.\n"
+                'If the head was trained apart, write "tie_word_embeddings": false into config.json.'
+            )
         state["lm_head.weight"] = embedding
     wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or unexpected:
-        raise UserError(f"{path}: not the tensors of a GPT-2 with n_layer {config.n_layer}.\n"
-                        f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}.\n"
-                        "config.json and the weights must come from the same model.")
+        raise UserError(
+            f"{path}: not the tensors of a GPT-2 with n_layer {config.n_layer}.\n"
+            f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}.\n"
+            "config.json and the weights must come from the same model."
+        )
     wrong = [key for key in wanted if state[key].shape != wanted[key]]
     if wrong:
-        raise UserError(f"{path}: {wrong[0]} has shape {tuple(state[wrong[0]].shape)}, config.json asks for {tuple(wanted[wrong[0]])}.\n"
-                        "config.json and the weights must come from the same model.")
+        raise UserError(
+            f"{path}: {wrong[0]} has shape {tuple(state[wrong[0]].shape)}, "
+            f"config.json asks for {tuple(wanted[wrong[0]])}.\n"
+            "config.json and the weights must come from the same model."
+        )
     model.load_state_dict({key: tensor.to(dtype).contiguous() for key, tensor in state.items()}, assign=True)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.transformer.wte.weight
@@ -202,9 +261,11 @@ def _some(names: list[str]) -> str:
 
 
 def save_pretrained(model: GPT2, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write config.json and model.safetensors as `transformers` writes and loads them. Adapters must be merged first (`lora.merge`).
+    """Write config.json and model.safetensors as `transformers` writes and loads them. Adapters must be merged first
+    (`lora.merge`).
 
-    A tied head is left out (a stale copy would be loaded instead of the embedding). dtype: of the file, default the model's own.
+    A tied head is left out (a stale copy would be loaded instead of the embedding). dtype: of the file, default the
+    model's own.
     """
     names = [name for name in model.state_dict() if ".lora_" in name]
     if names:
@@ -218,8 +279,15 @@ def save_pretrained(model: GPT2, folder: Path, dtype: torch.dtype | None = None)
             continue
         tensor = tensor.t() if key.endswith(CONV1D) else tensor
         state[key] = tensor.detach().to("cpu", dtype).contiguous().clone()
-    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **asdict(model.config), "dtype": str(dtype).removeprefix("torch."),
-              "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
+    config = {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        **asdict(model.config),
+        "dtype": str(dtype).removeprefix("torch."),
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+    }
     # A reader of the folder sees a whole model or none: the config, without which nothing loads, is put in place last.
     save_file(state, folder / "model.safetensors.tmp", metadata={"format": "pt"})
     os.chmod(folder / "model.safetensors.tmp", 0o644)  # safetensors writes 0600

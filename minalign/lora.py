@@ -2,9 +2,11 @@
 
     y = W x + (alpha / r) B A x          A: (r, in) random, B: (out, r) zero, so that a new adapter changes nothing
 
-One backbone serves as policy, reference and reward model: `with disabled(model): ...` is the reference. Stages are chained by
-`merge`: the old adapter goes into a copy of the weights, the new one starts on top, and "disabled" is then the previous stage.
+One backbone serves as policy, reference and reward model: `with disabled(model): ...` is the reference. Stages are
+chained by `merge`: the old adapter goes into a copy of the weights, the new one starts on top, and "disabled" is then
+the previous stage.
 """
+
 import contextlib
 import copy
 import json
@@ -57,12 +59,19 @@ class LoRALinear(nn.Module):
         return y + F.linear(F.linear(x, A), B * self.scale[name])
 
 
-def add_adapter(model: nn.Module, name: str = "policy", rank: int = 16, alpha: float | None = None,
-                targets: tuple[str, ...] = ("attn.c_attn",), dropout: float = 0.0) -> None:
-    """Freeze the backbone and add a fresh adapter to every layer whose name ends in one of `targets`; it becomes the active one.
+def add_adapter(
+    model: nn.Module,
+    name: str = "policy",
+    rank: int = 16,
+    alpha: float | None = None,
+    targets: tuple[str, ...] = ("attn.c_attn",),
+    dropout: float = 0.0,
+) -> None:
+    """Freeze the backbone and add a fresh adapter to every layer whose name ends in one of `targets`; it becomes the
+    active one.
 
-    rank: r >= 1. alpha: the branch is scaled by alpha / r; default 2 r. targets: of `TARGETS`; `lm_head` adapts the output side
-    only, a tied input embedding stays as it is. Scalar heads stay trainable.
+    rank: r >= 1. alpha: the branch is scaled by alpha / r; default 2 r. targets: of `TARGETS`; `lm_head` adapts the
+    output side only, a tied input embedding stays as it is. Scalar heads stay trainable.
     """
     unknown = [target for target in targets if target not in TARGETS]
     if unknown:
@@ -81,7 +90,8 @@ def add_adapter(model: nn.Module, name: str = "policy", rank: int = 16, alpha: f
 
 
 def _layers(model: nn.Module, targets) -> list[str]:
-    """Return the paths of the linear layers that the targets name (`mlp.c_proj` matches transformer.h.0.mlp.c_proj, ...)."""
+    """Return the paths of the linear layers that the targets name (`mlp.c_proj` matches transformer.h.0.mlp.c_proj,
+    ...)."""
     paths = [path.removesuffix(".base") for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [path for path in paths if any(path == target or path.endswith("." + target) for target in targets)]
 
@@ -121,8 +131,8 @@ def disabled(model: nn.Module):
 def merge(model: nn.Module, name: str = "policy") -> nn.Module:
     """Return a copy of the model with adapter `name` in its weights: W + (alpha/r) B A. The argument is left as it is.
 
-    A merged `lm_head` is no longer the embedding: the copy's config then says `tie_word_embeddings: False`. The copy remembers what
-    was merged (`merged_adapters`), so that a later adapter can be saved relative to the original base.
+    A merged `lm_head` is no longer the embedding: the copy's config then says `tie_word_embeddings: False`. The copy
+    remembers what was merged (`merged_adapters`), so that a later adapter can be saved relative to the original base.
     """
     state = _state(model, name)
     if not state:
@@ -146,17 +156,22 @@ def merge(model: nn.Module, name: str = "policy") -> nn.Module:
 
 def _state(model: nn.Module, name: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Return {path: (A, scale * B)} of an adapter: two matrices a layer that need no further scale."""
-    return {path: (layer.lora_A[name].detach().clone(), layer.lora_B[name].detach() * layer.scale[name])
-            for path, layer in _lora_layers(model) if name in layer.lora_A}
+    return {
+        path: (layer.lora_A[name].detach().clone(), layer.lora_B[name].detach() * layer.scale[name])
+        for path, layer in _lora_layers(model)
+        if name in layer.lora_A
+    }
 
 
 # ---------------------------------------------------------------- PEFT's files
 
+
 def save_adapter(model: nn.Module, folder: Path, base: str, name: str = "policy") -> None:
     """Write adapter_config.json and adapter_model.safetensors so that `peft` loads them on top of the original `base`.
 
-    Adapters merged earlier in a chain of stages are part of it: their matrices are stacked, A = [A1; A2], B = [B1, B2], which adds
-    their products. The scale is inside B, so lora_alpha = r. base: hub id or folder of the original weights.
+    Adapters merged earlier in a chain of stages are part of it: their matrices are stacked, A = [A1; A2], B = [B1,
+    B2], which adds their products. The scale is inside B, so lora_alpha = r. base: hub id or folder of the original
+    weights.
     """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, dict[str, int]] = {}  # target -> {path: rank}
@@ -167,7 +182,8 @@ def save_adapter(model: nn.Module, folder: Path, base: str, name: str = "policy"
         tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = A.contiguous()
         tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = B.contiguous()
         ranks.setdefault(next(target for target in TARGETS if path.endswith(target)), {})[path] = A.size(0)
-    # A target whose layers do not all have one rank (an adapter from elsewhere, of some layers only) is written layer by layer.
+    # A target whose layers do not all have one rank (an adapter from elsewhere, of some layers only) is written layer
+    # by layer.
     flat: dict[str, int] = {}
     for target, of in ranks.items():
         uniform = len(of) == len(_layers(model, [target])) and len(set(of.values())) == 1
@@ -175,10 +191,22 @@ def save_adapter(model: nn.Module, folder: Path, base: str, name: str = "policy"
     rank = max(flat.values())
     pattern = {target: r for target, r in flat.items() if r != rank}
     config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True,
-        "r": rank, "lora_alpha": rank, "rank_pattern": pattern, "alpha_pattern": pattern, "lora_dropout": 0.0,
-        "target_modules": list(flat), "fan_in_fan_out": True, "bias": "none", "modules_to_save": None,
-        "init_lora_weights": True, "use_rslora": False, "use_dora": False,
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": rank,
+        "rank_pattern": pattern,
+        "alpha_pattern": pattern,
+        "lora_dropout": 0.0,
+        "target_modules": list(flat),
+        "fan_in_fan_out": True,
+        "bias": "none",
+        "modules_to_save": None,
+        "init_lora_weights": True,
+        "use_rslora": False,
+        "use_dora": False,
     }
     folder = Path(folder)
     save_file(tensors, folder / "adapter_model.safetensors.tmp", metadata={"format": "pt"})
@@ -188,10 +216,27 @@ def save_adapter(model: nn.Module, folder: Path, base: str, name: str = "policy"
     os.replace(folder / "adapter_config.json.tmp", folder / "adapter_config.json")
 
 
-# Settings of other PEFT features that would change the computation: an adapter that uses one is refused, not half loaded.
-UNSUPPORTED = ("use_dora", "use_qalora", "modules_to_save", "layers_to_transform", "layers_pattern", "layer_replication", "lora_bias",
-               "trainable_token_indices", "target_parameters", "alora_invocation_tokens", "exclude_modules", "use_bdlora",
-               "arrow_config", "megatron_config", "velora_config", "kasa_config", "monteclora_config")
+# Settings of other PEFT features that would change the computation: an adapter that uses one is refused, not half
+# loaded.
+UNSUPPORTED = (
+    "use_dora",
+    "use_qalora",
+    "modules_to_save",
+    "layers_to_transform",
+    "layers_pattern",
+    "layer_replication",
+    "lora_bias",
+    "trainable_token_indices",
+    "target_parameters",
+    "alora_invocation_tokens",
+    "exclude_modules",
+    "use_bdlora",
+    "arrow_config",
+    "megatron_config",
+    "velora_config",
+    "kasa_config",
+    "monteclora_config",
+)
 
 
 def read_adapter_config(folder: Path) -> dict:
@@ -200,7 +245,9 @@ def read_adapter_config(folder: Path) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: not found. An adapter folder holds adapter_config.json and adapter_model.safetensors.") from None
+        raise UserError(
+            f"{path}: not found. An adapter folder holds adapter_config.json and adapter_model.safetensors."
+        ) from None
     except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
@@ -229,8 +276,11 @@ def read_adapter_config(folder: Path) -> dict:
     if config.get("bias", "none") != "none":
         refuse("bias", "'none'")
     if config.get("init_lora_weights", True) not in (True, False, "gaussian", "eva", "orthogonal"):
-        refuse("init_lora_weights", "true: this way to start changes the base's weights too (convert it with peft's "
-               "path_initial_model_for_weight_conversion)")
+        refuse(
+            "init_lora_weights",
+            "true: this way to start changes the base's weights too (convert it with peft's "
+            "path_initial_model_for_weight_conversion)",
+        )
     for key in UNSUPPORTED:
         if config.get(key):
             refuse(key, "it to be absent or false: this feature of PEFT is not supported")
@@ -245,12 +295,14 @@ def _compile(expression: str) -> re.Pattern | None:
 
 
 def _matches(path: str, key: str) -> bool:
-    """PEFT's rule for rank_pattern and alpha_pattern: a regular expression for the whole path or for its end after a dot."""
+    """PEFT's rule for rank_pattern and alpha_pattern: a regular expression for the whole path or for its end after a
+    dot."""
     return re.fullmatch(rf"(.*\.)?({key})", path) is not None
 
 
 def load_adapter(model: nn.Module, folder: Path, name: str = "policy") -> None:
-    """Load a PEFT adapter for GPT-2 onto a frozen backbone and make it the active one; UserError where anything does not fit."""
+    """Load a PEFT adapter for GPT-2 onto a frozen backbone and make it the active one; UserError where anything does
+    not fit."""
     from minalign.hub import read_tensors  # files are hub's business; hub does not know adapters
 
     folder = Path(folder)
@@ -258,32 +310,48 @@ def load_adapter(model: nn.Module, folder: Path, name: str = "policy") -> None:
     path = folder / "adapter_model.safetensors"
     if not path.exists() and (folder / "adapter_model.bin").exists():
         path = folder / "adapter_model.bin"
-    tensors = {key.replace(".default.", "."): tensor for key, tensor in read_tensors(path).items()
-               if ".base_layer." not in key}  # peft writes the frozen lm_head beside its adapter
+    tensors = {
+        key.replace(".default.", "."): tensor for key, tensor in read_tensors(path).items() if ".base_layer." not in key
+    }  # peft writes the frozen lm_head beside its adapter
 
     wanted, targets = [], config["target_modules"]
-    linear = [p.removesuffix(".base") for p, module in model.named_modules() if isinstance(module, nn.Linear) and not p.startswith("heads.")]
+    linear = [
+        p.removesuffix(".base")
+        for p, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not p.startswith("heads.")
+    ]
     for p in linear:
-        if re.fullmatch(targets, p) if isinstance(targets, str) and targets != "all-linear" else \
-                p != "lm_head" if targets == "all-linear" else any(p == target or p.endswith("." + target) for target in targets):
+        if (
+            re.fullmatch(targets, p)
+            if isinstance(targets, str) and targets != "all-linear"
+            else p != "lm_head"
+            if targets == "all-linear"
+            else any(p == target or p.endswith("." + target) for target in targets)
+        ):
             wanted.append(p)
     keys = {f"{PEFT_PREFIX}{p}.lora_{side}.weight" for p in wanted for side in "AB"}
     missing, unexpected = sorted(keys - tensors.keys()), sorted(tensors.keys() - keys)
     if not wanted or missing or unexpected:
-        raise UserError(f"{path}: does not fit this model: {len(missing)} tensors missing, {len(unexpected)} unexpected.\n"
-                        f"First missing: {(missing or ['none'])[0]}; first unexpected: {(unexpected or ['none'])[0]}.\n"
-                        "The adapter must be a LoRA of the same GPT-2 (GPT2LMHeadModel) that is loaded here.")
+        raise UserError(
+            f"{path}: does not fit this model: {len(missing)} tensors missing, {len(unexpected)} unexpected.\n"
+            f"First missing: {(missing or ['none'])[0]}; first unexpected: {(unexpected or ['none'])[0]}.\n"
+            "The adapter must be a LoRA of the same GPT-2 (GPT2LMHeadModel) that is loaded here."
+        )
     for parameter_name, parameter in model.named_parameters():
         if ".lora_" not in parameter_name and not parameter_name.startswith("heads."):
             parameter.requires_grad_(False)
     for p in wanted:
         A, B = (tensors[f"{PEFT_PREFIX}{p}.lora_{side}.weight"].float() for side in "AB")
         r = next((v for k, v in (config.get("rank_pattern") or {}).items() if _matches(p, k)), config["r"])
-        alpha = next((v for k, v in (config.get("alpha_pattern") or {}).items() if _matches(p, k)), config["lora_alpha"])
+        alpha = next(
+            (v for k, v in (config.get("alpha_pattern") or {}).items() if _matches(p, k)), config["lora_alpha"]
+        )
         out_features, in_features = model.get_submodule(p).weight.shape
         if A.shape != (r, in_features) or B.shape != (out_features, r):
-            raise UserError(f"{path}: {p} has A {tuple(A.shape)} and B {tuple(B.shape)}; "
-                            f"expected {(r, in_features)} and {(out_features, r)}.\nThe adapter belongs to a model of another size.")
+            raise UserError(
+                f"{path}: {p} has A {tuple(A.shape)} and B {tuple(B.shape)}; "
+                f"expected {(r, in_features)} and {(out_features, r)}.\nThe adapter belongs to a model of another size."
+            )
         scale = alpha / (math.sqrt(r) if config.get("use_rslora") else r)
         layer = _wrap(model, p)
         layer.add(name, A.to(layer.weight.device), B.to(layer.weight.device), scale, 0.0)

@@ -1,32 +1,36 @@
 """Every objective as a pure function of tensors. No model, no sampling, no in-place change of an argument.
 
-Alignment, once for all files: `logprobs[:, t]` is log p(tokens[:, t] | prompt, tokens[:, :t]), the log-prob of a response's token t.
+Alignment, once for all files: `logprobs[:, t]` is log p(tokens[:, t] | prompt, tokens[:, :t]), the log-prob of a
+response's token t.
 
-GFlowNet notation (Bengio et al. 2021; Hu et al. 2023, arXiv 2310.04363). The state s_t is the prompt and the first t response
-tokens. A step appends a token (log_pf) or stops (log_pterm); stopping at s_t earns the reward R(s_t) of that finished string. States
-form a tree, so the backward policy is 1. Sampling is right when P(stop at s) = R(s) / Z for every s.
-Shapes: B trajectories, S = R + 1 states s_0 .. s_R, R tokens.
+GFlowNet notation (Bengio et al. 2021; Hu et al. 2023, arXiv 2310.04363). The state s_t is the prompt and the first t
+response tokens. A step appends a token (log_pf) or stops (log_pterm); stopping at s_t earns the reward R(s_t) of that
+finished string. States form a tree, so the backward policy is 1. Sampling is right when P(stop at s) = R(s) / Z for
+every s. Shapes: B trajectories, S = R + 1 states s_0 .. s_R, R tokens.
 
 Two conventions about the ends of a trajectory, which the reference gets wrong:
-* Where the stop is forbidden (s_0 when the empty response is not allowed), `mask` is False and no reward is needed. A floor such as
-  log R(s_0) = -99 instead would make every sub-trajectory from s_0 carry (-99 - log p(stop))^2.
-* At the maximal length the stop is forced: it has probability one, so log_pterm is 0 there and the reward of a truncated string drops
-  its own log p(stop) factor. Then a policy equal to the base has loss 0 under the base's own reward, truncated strings included.
+* Where the stop is forbidden (s_0 when the empty response is not allowed), `mask` is False and no reward is needed. A
+  floor such as log R(s_0) = -99 instead would make every sub-trajectory from s_0 carry (-99 - log p(stop))^2.
+* At the maximal length the stop is forced: it has probability one, so log_pterm is 0 there and the reward of a
+  truncated string drops its own log p(stop) factor. Then a policy equal to the base has loss 0 under the base's own
+  reward, truncated strings included.
 """
+
 import torch
 from torch import Tensor
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of x where mask is True (0 where it is nowhere True); masked-out NaN and inf do not reach it or its gradient."""
+    """Return the mean of x where mask is True (0 where it is nowhere True); masked-out NaN and inf do not reach it or
+    its gradient."""
     return torch.where(mask, x, 0).sum() / mask.sum().clamp(min=1)
 
 
 def log_ratios(log_reward: Tensor, log_pf: Tensor, log_pterm: Tensor, mask: Tensor) -> Tensor:
     """Return g(s_t) = log R(s_t) - log P(stop at s_t), where P(stop at s_t) = prod_{k<t} P_F(w_k|s_k) * pi_T(s_t).
 
-    At the optimum every g is log Z. log_reward, log_pterm: (B, S). log_pf: (B, R), 0 in padding. mask: (B, S), True on the
-    trajectory's states where stopping is allowed. Returns (B, S), 0 where mask is False.
+    At the optimum every g is log Z. log_reward, log_pterm: (B, S). log_pf: (B, R), 0 in padding. mask: (B, S), True
+    on the trajectory's states where stopping is allowed. Returns (B, S), 0 where mask is False.
     """
     reached = torch.cat([log_pf.new_zeros(log_pf.size(0), 1), log_pf.cumsum(1)], 1)  # (B, S) log-prob of coming to s_t
     zero = log_reward.new_zeros(())
@@ -38,10 +42,11 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
 
     L = sum_{i<j} lambda^(j-i-1) (sum_{k=i}^{j-1} delta_k)^2 / sum_{i<j} lambda^(j-i-1), with
     delta_k = log R(s_k) + log P_F(w_k|s_k) + log pi_T(s_{k+1}) - log R(s_{k+1}) - log pi_T(s_k) = g(s_k) - g(s_{k+1}).
-    The inner sum telescopes to g(s_i) - g(s_j). For lambda = 1 the pairs of one trajectory with n states therefore add up to
-    n sum g^2 - (sum g)^2 = n sum (g - mean g)^2: a variance, O(L) instead of O(L^2).
-    g: (B, S) from `log_ratios`. mask: (B, S). log_z: scalar or (B,), learned log-flow of a root where the stop is forbidden; it then
-    stands for g(s_0). Without it such a root takes no part. Differs from the paper in that root and in the forced last stop (above).
+    The inner sum telescopes to g(s_i) - g(s_j). For lambda = 1 the pairs of one trajectory with n states therefore
+    add up to n sum g^2 - (sum g)^2 = n sum (g - mean g)^2: a variance, O(L) instead of O(L^2).
+    g: (B, S) from `log_ratios`. mask: (B, S). log_z: scalar or (B,), learned log-flow of a root where the stop is
+    forbidden; it then stands for g(s_0). Without it such a root takes no part. Differs from the paper in that root
+    and in the forced last stop (above).
     """
     if log_z is not None:
         root = torch.zeros_like(mask)
@@ -51,7 +56,9 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
     if lam == 1.0:
         n = mask.sum(1)  # (B,) states of each trajectory
         mean = torch.where(mask, g, 0).sum(1) / n.clamp(min=1)
-        squares = torch.where(mask, (g - mean[:, None]) ** 2, 0).sum(1)  # centred first: sum g^2 - (sum g)^2 / n cancels in fp32
+        squares = torch.where(mask, (g - mean[:, None]) ** 2, 0).sum(
+            1
+        )  # centred first: sum g^2 - (sum g)^2 / n cancels in fp32
         return (n * squares).sum() / (n * (n - 1) / 2).sum().clamp(min=1)
     t = torch.arange(g.size(1), device=g.device)
     distance = t[None, :] - t[:, None]  # (S, S) j - i
@@ -62,7 +69,8 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
 
 
 def terminal(g: Tensor, lengths: Tensor) -> Tensor:
-    """Return g at the state where each trajectory stopped: log R(w) - log P(w) of the finished strings. lengths: (B,) states' index."""
+    """Return g at the state where each trajectory stopped: log R(w) - log P(w) of the finished strings. lengths: (B,)
+    states' index."""
     return g.gather(1, lengths[:, None])[:, 0]
 
 
@@ -77,9 +85,10 @@ def trajectory_balance(log_ratio: Tensor, log_z: Tensor) -> Tensor:
 def vargrad(log_ratio: Tensor, group: int | None = None) -> Tensor:
     """VarGrad (Richter et al. 2020; Zhang et al. 2023): variance of log R(w) - log P(w) over the samples of a prompt.
 
-    Trajectory balance with log Z replaced by its estimate from the batch: nothing to learn, and log R may miss any constant.
-    log_ratio: (B,), the samples of a prompt side by side. group: samples a prompt (default: one prompt, B). Its gradient is twice
-    that of REINFORCE with reward log R - log P and the group's mean as baseline.
+    Trajectory balance with log Z replaced by its estimate from the batch: nothing to learn, and log R may miss any
+    constant.
+    log_ratio: (B,), the samples of a prompt side by side. group: samples a prompt (default: one prompt, B). Its
+    gradient is twice that of REINFORCE with reward log R - log P and the group's mean as baseline.
     """
     grouped = log_ratio.view(-1, group or log_ratio.numel())  # (prompts, N)
     return ((grouped - grouped.mean(1, keepdim=True)) ** 2).mean()

@@ -1,13 +1,16 @@
 """GPT-2 (Radford et al. 2019), in the names and the file format of Hugging Face, with what alignment needs and no more.
 
     hidden = model(tokens)                                  # (B, T, D) after the last layer norm
-    logits = model.lm_head(hidden)                          # (B, T, V); usually only where there is a loss: `token_logprobs`
-    prefix = model.encode_prefix(prompt)                    # keys and values of a prompt, computed once ...
-    hidden = model(responses, cache=prefix.expand(N))       # ... and shared by N responses, with exact gradients
+    logits = model.lm_head(hidden)                          # (B, T, V); usually only where there is a loss:
+    `token_logprobs` prefix = model.encode_prefix(prompt)                    # keys and values of a prompt, computed
+    once ... hidden = model(responses, cache=prefix.expand(N))       # ... and shared by N responses, with exact
+    gradients
 
 Shapes: B batch, T tokens, P prompt, R response, N samples per prompt, D width, H heads, K keys, V vocabulary, L layers.
-Dropout of the backbone is left out on purpose: a log-prob must not depend on a coin (LoRA has its own, on its own branch).
+Dropout of the backbone is left out on purpose: a log-prob must not depend on a coin (LoRA has its own, on its own
+branch).
 """
+
 import math
 from dataclasses import dataclass
 
@@ -46,12 +49,16 @@ class GPT2Config:
 
 
 class Prefix:
-    """Keys and values of a prompt that following tokens attend to; nothing in it is ever written, so gradients flow through it.
+    """Keys and values of a prompt that following tokens attend to; nothing in it is ever written, so gradients flow
+    through it.
 
-    keys, values: per layer (B, H, P, head width). mask: (B, P) bool, True on real tokens, or None where no row is padded.
+    keys, values: per layer (B, H, P, head width). mask: (B, P) bool, True on real tokens, or None where no row is
+    padded.
     """
 
-    def __init__(self, keys: list[Tensor] | None = None, values: list[Tensor] | None = None, mask: Tensor | None = None):
+    def __init__(
+        self, keys: list[Tensor] | None = None, values: list[Tensor] | None = None, mask: Tensor | None = None
+    ):
         self.keys, self.values, self.mask = keys or [], values or [], mask
 
     @property
@@ -60,8 +67,10 @@ class Prefix:
 
     def expand(self, n: int) -> "Prefix":
         """Return this prefix for n responses a prompt, in the order prompt 0 n times, prompt 1 n times, ..."""
+
         def repeat(x):  # expand() of a single prompt is a view: no copy of its keys and values is made here
             return x.expand(n, *x.shape[1:]) if x.size(0) == 1 else x.repeat_interleave(n, 0)
+
         mask = None if self.mask is None else repeat(self.mask)
         return Prefix([repeat(k) for k in self.keys], [repeat(v) for v in self.values], mask)
 
@@ -80,7 +89,8 @@ class _Recorder(Prefix):
 
 
 class KVCache(Prefix):
-    """A prefix followed by room for `room` more tokens, preallocated and written in place: for decoding without gradients."""
+    """A prefix followed by room for `room` more tokens, preallocated and written in place: for decoding without
+    gradients."""
 
     def __init__(self, prefix: Prefix, room: int):
         B, H, P, width = prefix.keys[0].shape
@@ -96,8 +106,8 @@ class KVCache(Prefix):
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         end = self.filled + k.size(2)
-        self.keys[layer][:, :, self.filled:end] = k
-        self.values[layer][:, :, self.filled:end] = v
+        self.keys[layer][:, :, self.filled : end] = k
+        self.values[layer][:, :, self.filled : end] = v
         if layer == len(self.keys) - 1:
             self.filled = end
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
@@ -123,9 +133,11 @@ class Attention(nn.Module):
         q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.c_attn(x).split(D, 2))  # (B, H, T, D/H)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, K, D/H)
-        # is_causal aligns the triangle top left, right only without earlier keys; `_mask` gives a mask in every other case.
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T == k.size(2) and T > 1,
-                                           scale=self.scale)
+        # is_causal aligns the triangle top left, right only without earlier keys; `_mask` gives a mask in every other
+        # case.
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T == k.size(2) and T > 1, scale=self.scale
+        )
         return self.c_proj(y.transpose(1, 2).reshape(B, T, D))
 
 
@@ -160,17 +172,21 @@ class GPT2(nn.Module):
     def __init__(self, config: GPT2Config):
         super().__init__()
         self.config = config
-        self.transformer = nn.ModuleDict(dict(
-            wte=nn.Embedding(config.vocab_size, config.n_embd),
-            wpe=nn.Embedding(config.n_positions, config.n_embd),
-            h=nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
-            ln_f=nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon),
-        ))
+        self.transformer = nn.ModuleDict(
+            dict(
+                wte=nn.Embedding(config.vocab_size, config.n_embd),
+                wpe=nn.Embedding(config.n_positions, config.n_embd),
+                h=nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
+                ln_f=nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon),
+            )
+        )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.heads = nn.ModuleDict()
         self.apply(self._init)
         for name, weight in self.named_parameters():
-            if name.endswith("c_proj.weight"):  # GPT-2 section 2.3: residual projections start smaller, 2L of them add up
+            if name.endswith(
+                "c_proj.weight"
+            ):  # GPT-2 section 2.3: residual projections start smaller, 2L of them add up
                 nn.init.normal_(weight, std=config.initializer_range / math.sqrt(2 * config.n_layer))
         if config.tie_word_embeddings:
             self.lm_head.weight = self.transformer.wte.weight
@@ -186,20 +202,24 @@ class GPT2(nn.Module):
         return self.transformer.wte.weight.device
 
     def add_head(self, name: str, std: float) -> nn.Linear:
-        """Add a trainable scalar head on the hidden states, weight N(0, std^2), bias 0; `model.heads[name](hidden)` is (B, T, 1)."""
+        """Add a trainable scalar head on the hidden states, weight N(0, std^2), bias 0; `model.heads[name](hidden)`
+        is (B, T, 1)."""
         head = nn.Linear(self.config.n_embd, 1, device=self.device)
         nn.init.normal_(head.weight, std=std)
         nn.init.zeros_(head.bias)
         self.heads[name] = head
         return head
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None, positions: Tensor | None = None,
-                cache: Prefix | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Prefix | None = None
+    ) -> Tensor:
         """Return the hidden states (B, T, D) after the final layer norm.
 
-        tokens: (B, T) int64. mask: (B, T) bool, True on real tokens, for padded batches (left or right); None = no padding.
+        tokens: (B, T) int64. mask: (B, T) bool, True on real tokens, for padded batches (left or right); None = no
+        padding.
         positions: (B, T) int64; default: each row counts its own real tokens, after those of the cache.
-        cache: earlier keys and values (`Prefix` with gradients, `KVCache` for decoding); new ones go where it puts them.
+        cache: earlier keys and values (`Prefix` with gradients, `KVCache` for decoding); new ones go where it puts
+        them.
         """
         past = cache.length if cache is not None else 0
         if positions is None:
@@ -231,7 +251,7 @@ class GPT2(nn.Module):
         rows = (mask if mask is not None else cache_mask).size(0)
         seen = torch.ones(rows, past + T, dtype=torch.bool, device=self.device)  # keys that are real tokens
         if cache_mask is not None:
-            seen[:, :cache_mask.size(1)] = cache_mask
+            seen[:, : cache_mask.size(1)] = cache_mask
         if mask is not None:
             seen[:, past:] = mask
         # A padded query sees at least itself: a row of the softmax without any key is NaN on some backends.
@@ -249,20 +269,32 @@ class GPT2(nn.Module):
         hidden = self(tokens, mask, cache=prefix)
         return Prefix(prefix.keys, prefix.values, mask), hidden[:, -1]
 
-    def token_logprobs(self, hidden: Tensor, tokens: Tensor, temperature: float | Tensor = 1.0, forbidden: Tensor | None = None,
-                       budget: int = 2**27) -> Tensor:
-        """Return log p(tokens | hidden) without ever keeping an (M, V) tensor for the backward pass when that is large.
+    def token_logprobs(
+        self,
+        hidden: Tensor,
+        tokens: Tensor,
+        temperature: float | Tensor = 1.0,
+        forbidden: Tensor | None = None,
+        budget: int = 2**27,
+    ) -> Tensor:
+        """Return log p(tokens | hidden) without keeping an (M, V) tensor for the backward pass when that is large.
 
-        hidden: (M, D). tokens: (M, ...) int64, one or several token ids a row. temperature: of the softmax, a number or (M,).
-        forbidden: bool (V,) or (M, V), ids of probability zero (their own log-prob is -inf). budget: logits kept at most; beyond
-        it rows are done in chunks and each chunk's logits are computed again in backward (saves memory, costs up to 16 % time).
+        hidden: (M, D). tokens: (M, ...) int64, one or several token ids a row. temperature: a number or (M,).
+        forbidden: bool (V,) or (M, V), ids of probability zero (their own log-prob is -inf).
+        budget: logits kept at most; beyond it rows are done in chunks and each chunk's logits are computed again in
+        backward (saves memory, costs up to 16 % time).
         Returns (M, ...) float32.
         """
-        temperature = torch.as_tensor(temperature, device=hidden.device).expand(hidden.size(0))
+        if isinstance(temperature, Tensor) or temperature != 1:  # dividing by one is a pass over (M, V) for nothing
+            temperature = torch.as_tensor(temperature, device=hidden.device).expand(hidden.size(0))
+        else:
+            temperature = None
         wide = tokens.flatten(1) if tokens.dim() > 1 else tokens[:, None]  # (M, ids a row)
 
         def chunk(h, ids, temp, banned):
-            logits = self.lm_head(h).float() / temp[:, None]  # (m, V)
+            logits = self.lm_head(h).float()  # (m, V)
+            if temp is not None:
+                logits = logits / temp[:, None]
             if banned is not None:
                 logits = logits.masked_fill(banned, -torch.inf)
             return logits.gather(1, ids) - logits.logsumexp(1, keepdim=True)
@@ -274,5 +306,6 @@ class GPT2(nn.Module):
         for i in range(0, hidden.size(0), rows):
             s = slice(i, i + rows)
             banned = forbidden[s] if forbidden is not None and forbidden.dim() == 2 else forbidden
-            out.append(checkpoint(chunk, hidden[s], wide[s], temperature[s], banned, use_reentrant=False))
+            temp = None if temperature is None else temperature[s]
+            out.append(checkpoint(chunk, hidden[s], wide[s], temp, banned, use_reentrant=False))
         return torch.cat(out).reshape(tokens.shape)

@@ -1,4 +1,5 @@
 """Figures, drawn from the files of a run folder, so that any of them can be drawn again later."""
+
 import json
 from pathlib import Path
 
@@ -14,7 +15,8 @@ def read_metrics(folder: Path) -> list[dict]:
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]):
-    """Return (figure, axes) with a look that is the same everywhere; no window is opened, no global state is touched."""
+    """Return (figure, axes) with a look that is the same everywhere; no window is opened, no global state is
+    touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,7 +30,8 @@ def _figure(rows: int, columns: int, size: tuple[float, float]):
 
 
 def distribution(folder: Path) -> Path:
-    """Draw target, base and policy over the support, linear and logarithmic, from distribution.json; return the file's path."""
+    """Draw target, base and policy over the support, linear and logarithmic, from distribution.json; return the
+    file's path."""
     data = json.loads((Path(folder) / "distribution.json").read_text())
     figure, axes = _figure(2, 1, (8.0, 5.2))
     numbers = [float(text) if _is_number(text) else i for i, text in enumerate(data["texts"])]
@@ -38,10 +41,24 @@ def distribution(folder: Path) -> Path:
     target, base, policy = (np.array(data[name])[order] for name in ("target", "base", "policy"))
     for ax, scale in zip(axes[:, 0], ("linear", "log")):
         bottom = 1e-6 if scale == "log" else 0.0
-        ax.bar(x, np.maximum(base, bottom), width=width, color=COLORS["base"], label=f"base (KL {data['base_kl']:.2g} nats)")
+        ax.bar(
+            x,
+            np.maximum(base, bottom),
+            width=width,
+            color=COLORS["base"],
+            label=f"base (KL {data['base_kl']:.2g} nats)",
+        )
         ax.plot(x, target, color=COLORS["target"], linewidth=1.0, linestyle=(0, (4, 2)), label="target", zorder=3)
-        ax.plot(x, np.maximum(policy, bottom), linestyle="none", marker="o", markersize=3.2 if len(x) < 200 else 1.6,
-                color=COLORS["policy"], label=f"policy (KL {data['policy_kl']:.2g} nats)", zorder=4)
+        ax.plot(
+            x,
+            np.maximum(policy, bottom),
+            linestyle="none",
+            marker="o",
+            markersize=3.2 if len(x) < 200 else 1.6,
+            color=COLORS["policy"],
+            label=f"policy (KL {data['policy_kl']:.2g} nats)",
+            zorder=4,
+        )
         ax.set_yscale(scale)
         ax.set_xlim(x[0] - width, x[-1] + width)
         ax.set_ylabel("probability" + (" (log)" if scale == "log" else ""), fontsize=10)

@@ -1,9 +1,12 @@
-"""The GFlowNet replay buffer: the best distinct responses found for each prompt (Hu et al. 2023, appendix; facts as in its code).
+"""The GFlowNet replay buffer: the best distinct responses found for each prompt (Hu et al. 2023, appendix; facts as
+in its code).
 
-A buffer holds, for each prompt, at most `capacity` responses, ranked by the log-reward of the finished response. A response that is
-already there is skipped; one that is close in edit distance to a stored one replaces it if its reward is higher and is dropped
-otherwise. Log-rewards are stored untempered (times the reward temperature), so that a schedule of temperatures can divide them anew.
+A buffer holds, for each prompt, at most `capacity` responses, ranked by the log-reward of the finished response. A
+response that is already there is skipped; one that is close in edit distance to a stored one replaces it if its
+reward is higher and is dropped otherwise. Log-rewards are stored untempered (times the reward temperature), so that a
+schedule of temperatures can divide them anew.
 """
+
 import random
 
 import torch
@@ -11,7 +14,8 @@ from torch import Tensor
 
 
 def edit_distance(a: tuple, b: tuple, limit: float = float("inf")) -> int:
-    """Return the Levenshtein distance of two token sequences; may stop early with any number >= limit once that is certain."""
+    """Return the Levenshtein distance of two token sequences; may stop early with any number >= limit once that is
+    certain."""
     if abs(len(a) - len(b)) >= limit:
         return abs(len(a) - len(b))
     row = list(range(len(b) + 1))
@@ -28,10 +32,12 @@ class ReplayBuffer:
     """{prompt key: its best responses}. A response is the tuple of its token ids without the stop."""
 
     def __init__(self, capacity: int = 50, similarity: float = 0.25):
-        """capacity: responses a prompt. similarity: two responses of n and m tokens are alike if their edit distance is below
-        similarity * (n + m); 0 = only identical ones are."""
+        """capacity: responses a prompt. similarity: two responses of n and m tokens are alike if their edit distance
+        is below similarity * (n + m); 0 = only identical ones are."""
         self.capacity, self.similarity = capacity, similarity
-        self.entries: dict[str, dict[tuple, Tensor]] = {}  # response -> untempered log-rewards of all its prefixes, (length + 1,)
+        self.entries: dict[
+            str, dict[tuple, Tensor]
+        ] = {}  # response -> untempered log-rewards of all its prefixes, (length + 1,)
 
     def __len__(self) -> int:
         return sum(len(entries) for entries in self.entries.values())
@@ -39,12 +45,12 @@ class ReplayBuffer:
     def add(self, key: str, tokens: Tensor, lengths: Tensor, log_reward: Tensor, temperature: float = 1.0) -> None:
         """Offer responses to a prompt's buffer.
 
-        tokens: (B, R) int64. lengths: (B,) tokens before the stop. log_reward: (B, S) of every prefix, at reward temperature
-        `temperature`; entry lengths[i] is the finished response's, by which it is ranked.
+        tokens: (B, R) int64. lengths: (B,) tokens before the stop. log_reward: (B, S) of every prefix, at reward
+        temperature `temperature`; entry lengths[i] is the finished response's, by which it is ranked.
         """
         entries = self.entries.setdefault(key, {})
         for ids, length, rewards in zip(tokens.tolist(), lengths.tolist(), log_reward.detach().cpu() * temperature):
-            response, rewards = tuple(ids[:length]), rewards[:length + 1].clone()
+            response, rewards = tuple(ids[:length]), rewards[: length + 1].clone()
             if response in entries:
                 continue
             rival = self._alike(response, entries)
@@ -67,15 +73,15 @@ class ReplayBuffer:
     def sample(self, key: str, n: int, rng: random.Random, max_len: int, stop: int, temperature: float = 1.0):
         """Draw n stored responses uniformly with replacement.
 
-        Returns tokens (n, max_len) padded with the stop, mask (n, max_len) with the stop inside, log_reward (n, max_len + 1) at
-        `temperature`, 0 beyond a response's end. Raises KeyError where the prompt has no entry yet.
+        Returns tokens (n, max_len) padded with the stop, mask (n, max_len) with the stop inside, log_reward (n,
+        max_len + 1) at `temperature`, 0 beyond a response's end. Raises KeyError where the prompt has no entry yet.
         """
         drawn = rng.choices(list(self.entries[key].items()), k=n)
         tokens = torch.full((n, max_len), stop)
         log_reward = torch.zeros(n, max_len + 1)
         for i, (response, rewards) in enumerate(drawn):
-            tokens[i, :len(response)] = torch.tensor(response, dtype=torch.int64)
-            log_reward[i, :len(rewards)] = rewards / temperature
+            tokens[i, : len(response)] = torch.tensor(response, dtype=torch.int64)
+            log_reward[i, : len(rewards)] = rewards / temperature
         lengths = torch.tensor([len(response) for response, _ in drawn])
         mask = torch.arange(max_len) <= lengths[:, None]
         return tokens, mask, log_reward
@@ -83,8 +89,10 @@ class ReplayBuffer:
     def pack(self) -> tuple[dict[str, Tensor], dict]:
         """Return the buffer as tensors and JSON for a checkpoint; `unpack` undoes it, order included."""
         rows = [(response, rewards) for entries in self.entries.values() for response, rewards in entries.items()]
-        tensors = {"replay.tokens": torch.tensor([token for response, _ in rows for token in response], dtype=torch.int64),
-                   "replay.rewards": torch.cat([rewards for _, rewards in rows]) if rows else torch.zeros(0)}
+        tensors = {
+            "replay.tokens": torch.tensor([token for response, _ in rows for token in response], dtype=torch.int64),
+            "replay.rewards": torch.cat([rewards for _, rewards in rows]) if rows else torch.zeros(0),
+        }
         return tensors, {key: [len(response) for response in entries] for key, entries in self.entries.items()}
 
     def unpack(self, tensors: dict[str, Tensor], meta: dict) -> None:
@@ -94,5 +102,5 @@ class ReplayBuffer:
         for key, lengths in meta.items():
             self.entries[key] = {}
             for length in lengths:
-                self.entries[key][tuple(tokens[i:i + length])] = rewards[j:j + length + 1].clone()
+                self.entries[key][tuple(tokens[i : i + length])] = rewards[j : j + length + 1].clone()
                 i, j = i + length, j + length + 1

@@ -1,5 +1,5 @@
 """What one stage hands to the next: a policy on disk, and how a stage starts from it."""
-import json
+
 from pathlib import Path
 
 import torch
@@ -13,8 +13,8 @@ from minalign.tokenizer import Tokenizer
 def load_policy(model: str, init: str | None = None, dtype: torch.dtype = torch.float32) -> tuple[GPT2, Tokenizer, str]:
     """Load `--model`, or the result of an earlier run (`--init RUN`), as a plain GPT-2 with nothing left to switch off.
 
-    An adapter is merged into the weights, so that the next stage's "adapter off" is the previous stage. Returns the model, its
-    tokenizer, and the name of the original base, relative to which adapters are saved.
+    An adapter is merged into the weights, so that the next stage's "adapter off" is the previous stage. Returns the
+    model, its tokenizer, and the name of the original base, relative to which adapters are saved.
     """
     if init is None:
         folder = hub.find_model(model)
@@ -24,25 +24,24 @@ def load_policy(model: str, init: str | None = None, dtype: torch.dtype = torch.
         raise UserError(f"--init {init}: expected the folder of an earlier run; there is no such folder.")
     if (folder / "adapter_config.json").is_file():
         base = lora.read_adapter_config(folder).get("base_model_name_or_path") or model
+        if Path(base).parts[-2:] == hub.NANO.parts[-2:]:
+            base = "nano"  # the adapter names nano by its path, for peft; on another machine that path is another one
         policy = hub.from_pretrained(base, dtype)
         lora.load_adapter(policy, folder)
         return lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base
     if (folder / "config.json").is_file():
         return hub.from_pretrained(str(folder), dtype), Tokenizer.from_folder(folder), str(folder)
-    raise UserError(f"--init {init}: expected adapter_config.json (a LoRA run) or config.json (a full model) in it; found neither.\n"
-                    "A run writes them when it saves; an interrupted one can be continued with --resume.")
+    raise UserError(
+        f"--init {init}: expected adapter_config.json (LoRA) or config.json (a full model) in it; found neither.\n"
+        "A run writes them when it saves; an interrupted one can be continued with --resume."
+    )
 
 
 def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer) -> None:
-    """Write the policy into a run folder: PEFT's adapter files where it has an adapter, else a full Hugging Face checkpoint."""
+    """Write the policy into a run folder: PEFT's adapter files where it has an adapter, else a full Hugging Face
+    checkpoint."""
     if any(isinstance(module, lora.LoRALinear) for module in model.modules()):
         lora.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base)
     else:
         hub.save_pretrained(model, folder)
         tokenizer.save(folder)
-
-
-def chosen_init(init: str | None) -> str | None:
-    """Return the model that an earlier run was started from, for names and messages (None without --init)."""
-    path = Path(init or "", "run.json")
-    return json.loads(path.read_text())["config"]["model"] if init and path.is_file() else None

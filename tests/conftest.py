@@ -1,4 +1,5 @@
 """Fixtures that several test files share: tiny random models, their twins in transformers, a tiny vocabulary."""
+
 from dataclasses import asdict
 
 import pytest
@@ -8,7 +9,9 @@ from minalign.model import GPT2, GPT2Config
 from minalign.nano.bpe import number_merges, train_bpe, write_vocab
 from minalign.tokenizer import Tokenizer
 
-torch.set_num_threads(1)  # models this small only lose time to a second thread, and results depend on the number of threads
+torch.set_num_threads(
+    1
+)  # models this small only lose time to a second thread, and results depend on the number of threads
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,7 @@ def make_model():
     The weights are ten times larger than GPT-2's at the start, biases and layer norms are random too: with a fresh model's small
     numbers almost any mistake hides below the tolerance.
     """
+
     def make(std: float = 0.2, seed: int = 1, **settings) -> GPT2:
         torch.manual_seed(seed)
         small = dict(vocab_size=67, n_positions=32, n_embd=24, n_layer=2, n_head=3, initializer_range=std)
@@ -32,6 +36,7 @@ def make_model():
                 if parameter.dim() == 1:
                     parameter += 0.2 * torch.randn_like(parameter)
         return model
+
     return make
 
 
@@ -49,9 +54,15 @@ def twin_of():
         off = dict(embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0, attn_implementation="eager")
         twin = transformers.GPT2LMHeadModel(transformers.GPT2Config(**asdict(model.config), **off)).eval()
         matrices = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # Conv1D in transformers: (in, out)
-        twin.load_state_dict({key: w.t() if key.endswith(matrices) else w for key, w in model.state_dict().items()
-                              if not key.startswith("heads.")})
+        twin.load_state_dict(
+            {
+                key: w.t() if key.endswith(matrices) else w
+                for key, w in model.state_dict().items()
+                if not key.startswith("heads.")
+            }
+        )
         return twin
+
     return make
 
 

@@ -131,10 +131,15 @@ def test_documents_are_well_formed(nano):
 
 
 def test_prompts_are_distinct_and_bounds_are_kept():
-    asked = [numbers.render_prompt(template, name, parameters) for template in numbers.TEMPLATES
-             for name, settings in numbers.DISTRIBUTIONS.items() for parameters in settings]
-    asked += [phrase.format(low=low, high=high, person="Tom")
-              for phrase in numbers.PHRASES for low, high in numbers.BOUNDS]
+    asked = [
+        numbers.render_prompt(template, name, parameters)
+        for template in numbers.TEMPLATES
+        for name, settings in numbers.DISTRIBUTIONS.items()
+        for parameters in settings
+    ]
+    asked += [
+        phrase.format(low=low, high=high, person="Tom") for phrase in numbers.PHRASES for low, high in numbers.BOUNDS
+    ]
     asked += [phrase.format(person="Tom", place=type("At", (), {"at": "at the inn"})) for phrase in numbers.LUCKY]
     assert len(set(asked)) == len(asked) and len(numbers.PHRASES) + len(numbers.LUCKY) >= 20
     for seed in range(5000):

@@ -1,4 +1,5 @@
 """Sampling and scoring: the two agree, the samples follow the softmax, and masks alone decide what counts."""
+
 import pytest
 import torch
 
@@ -42,9 +43,15 @@ def chi_square(counts, probs):
 # ---- samples and scores agree
 
 CASES = {
-    "plain": {}, "one response": {"n": 1}, "hot": {"temperature": 1.7}, "cold": {"temperature": 0.5},
-    "minimum": {"min_new_tokens": 4}, "minimum one": {"min_new_tokens": 1}, "minimum above the maximum": {"min_new_tokens": 20},
-    "forbidden": {"forbidden": (torch.arange(V) % 3 == 0)}, "one token": {"max_new_tokens": 1},
+    "plain": {},
+    "one response": {"n": 1},
+    "hot": {"temperature": 1.7},
+    "cold": {"temperature": 0.5},
+    "minimum": {"min_new_tokens": 4},
+    "minimum one": {"min_new_tokens": 1},
+    "minimum above the maximum": {"min_new_tokens": 20},
+    "forbidden": {"forbidden": (torch.arange(V) % 3 == 0)},
+    "one token": {"max_new_tokens": 1},
     "all": {"temperature": 0.8, "min_new_tokens": 3, "forbidden": torch.arange(V) > 50},
 }
 
@@ -56,7 +63,9 @@ def test_sampled_log_probs_are_the_scored_ones(model, case, lengths):
     case = {"n": 8, "max_new_tokens": 9} | case
     samples = generate(model, prompts, STOP, prompt_mask=prompt_mask, generator=seed(0), **case)
     given = {key: case[key] for key in ("temperature", "min_new_tokens", "forbidden") if key in case}
-    logprobs, stop_logprobs = score(model, prompts, samples.tokens, samples.mask, STOP, prompt_mask=prompt_mask, **given)
+    logprobs, stop_logprobs = score(
+        model, prompts, samples.tokens, samples.mask, STOP, prompt_mask=prompt_mask, **given
+    )
     assert samples.tokens.shape == (case["n"] * len(lengths), case["max_new_tokens"])
     close(samples.logprobs, logprobs)
     assert samples.logprobs[samples.mask].isfinite().all() and (samples.logprobs[~samples.mask] == 0).all()
@@ -64,7 +73,9 @@ def test_sampled_log_probs_are_the_scored_ones(model, case, lengths):
     assert torch.equal(samples.stopped, ((samples.tokens == STOP) & samples.mask).any(1))
     assert (samples.tokens[~samples.mask] == STOP).all()  # padding
     minimum = case.get("min_new_tokens", 0)
-    assert (samples.mask.sum(1)[samples.stopped] > minimum).all() and (samples.mask.sum(1)[~samples.stopped] == case["max_new_tokens"]).all()
+    assert (samples.mask.sum(1)[samples.stopped] > minimum).all() and (
+        samples.mask.sum(1)[~samples.stopped] == case["max_new_tokens"]
+    ).all()
     allowed = samples.mask & (torch.arange(case["max_new_tokens"]) >= minimum)
     assert stop_logprobs[allowed].isfinite().all() and (stop_logprobs[samples.mask & ~allowed] == -torch.inf).all()
     taken = allowed & (samples.tokens == STOP)
@@ -81,7 +92,9 @@ def test_scores_are_the_softmax_of_the_full_pass(model):
     logprobs, stop_logprobs = score(model, prompts, tokens, mask, STOP, 2, 0.7, forbidden=forbidden)
     for i in range(6):
         with torch.no_grad():
-            logits = model.lm_head(model(torch.cat([prompts[i // 3], tokens[i]])[None]))[0, 3:-1] / 0.7  # (5, V): states s_0 .. s_4
+            logits = (
+                model.lm_head(model(torch.cat([prompts[i // 3], tokens[i]])[None]))[0, 3:-1] / 0.7
+            )  # (5, V): states s_0 .. s_4
         logits[:, forbidden] = -torch.inf
         logits[:2, STOP] = -torch.inf
         expected = logits.log_softmax(-1)
@@ -99,8 +112,17 @@ def test_a_row_without_tokens_scores_zero(model):
 
 def test_tokens_after_the_stop_change_no_bit(model):
     prompts, prompt_mask = left_padded(5, 3)
-    samples = generate(model, prompts, STOP, n=6, max_new_tokens=8, temperature=1.5, prompt_mask=prompt_mask,
-                       forbidden=torch.arange(V) > 12, generator=seed(3))
+    samples = generate(
+        model,
+        prompts,
+        STOP,
+        n=6,
+        max_new_tokens=8,
+        temperature=1.5,
+        prompt_mask=prompt_mask,
+        forbidden=torch.arange(V) > 12,
+        generator=seed(3),
+    )
     assert 0 < samples.mask.sum() < samples.mask.numel() - 8
 
     def run(tokens):
@@ -121,11 +143,14 @@ def test_the_stop_is_impossible_below_the_minimum(model):
     logits = next_logits(model, prompt[0])
     logits[STOP] = -torch.inf
     close(every, logits.log_softmax(0), 1e-5)
-    samples = generate(model, prompt, STOP, n=300, max_new_tokens=4, min_new_tokens=3, forbidden=torch.arange(V) > 8, generator=seed(0))
+    samples = generate(
+        model, prompt, STOP, n=300, max_new_tokens=4, min_new_tokens=3, forbidden=torch.arange(V) > 8, generator=seed(0)
+    )
     assert not (samples.tokens[:, :3] == STOP).any() and (samples.tokens[:, 3] == STOP).any()
 
 
 # ---- what is drawn
+
 
 def test_inverse_cdf_by_hand():
     probs = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
@@ -150,8 +175,19 @@ def test_inverse_cdf_reaches_rare_tokens_at_the_end():
     assert len(drawn.unique()) > 900
 
 
-@pytest.mark.parametrize("settings", [{}, {"temperature": 0.6}, {"min_new_tokens": 1}, {"top_k": 5}, {"top_p": 0.6}, {"explore": 0.3},
-                                      {"forbidden": torch.arange(V) < 20}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.6},
+        {"min_new_tokens": 1},
+        {"top_k": 5},
+        {"top_p": 0.6},
+        {"explore": 0.3},
+        {"forbidden": torch.arange(V) < 20},
+    ],
+    ids=str,
+)
 def test_first_tokens_follow_the_softmax(model, settings):
     prompts, N = torch.randint(0, V, (2, 4)), 20_000
     samples = generate(model, prompts, STOP, n=N, max_new_tokens=1, generator=seed(1), **settings)
@@ -164,13 +200,13 @@ def test_first_tokens_follow_the_softmax(model, settings):
             probs = torch.where(probs >= probs.topk(5).values[-1], probs, 0)
         if "top_p" in settings:
             order = probs.argsort(descending=True)
-            probs[order[int((probs[order].cumsum(0) < 0.6).sum()) + 1:]] = 0
+            probs[order[int((probs[order].cumsum(0) < 0.6).sum()) + 1 :]] = 0
         probs /= probs.sum()
         if "explore" in settings:
             probs = 0.7 * probs + 0.3 * ~banned / (~banned).sum()
-        drawn = samples.tokens[i * N:(i + 1) * N, 0]
+        drawn = samples.tokens[i * N : (i + 1) * N, 0]
         assert abs(chi_square(drawn.bincount(minlength=V), probs)) < 4
-        close(samples.logprobs[i * N:(i + 1) * N, 0], probs.log()[drawn], 1e-5)
+        close(samples.logprobs[i * N : (i + 1) * N, 0], probs.log()[drawn], 1e-5)
 
 
 def test_second_tokens_follow_the_softmax(model):
@@ -178,16 +214,20 @@ def test_second_tokens_follow_the_softmax(model):
     prompts, N = torch.randint(0, V, (2, 3)), 20_000
     allowed = torch.zeros(V, dtype=torch.bool)
     allowed[[STOP, 7, 8, 9]] = True
-    samples = generate(model, prompts, STOP, n=N, max_new_tokens=2, temperature=2.0, forbidden=~allowed, generator=seed(2))
+    samples = generate(
+        model, prompts, STOP, n=N, max_new_tokens=2, temperature=2.0, forbidden=~allowed, generator=seed(2)
+    )
     for i in range(2):
-        rows = samples.tokens[i * N:(i + 1) * N]
+        rows = samples.tokens[i * N : (i + 1) * N]
         for first in (7, 8, 9):
             logits = next_logits(model, torch.cat([prompts[i], torch.tensor([first])])) / 2.0
             probs = logits.masked_fill(~allowed, -torch.inf).softmax(0)
             assert chi_square(rows[rows[:, 0] == first, 1].bincount(minlength=V), probs) < 4
 
 
-@pytest.mark.parametrize("top_k, top_p", [(0, 1.0), (1, 1.0), (7, 1.0), (500, 1.0), (0, 0.9), (0, 0.3), (0, 1e-4), (20, 0.8)])
+@pytest.mark.parametrize(
+    "top_k, top_p", [(0, 1.0), (1, 1.0), (7, 1.0), (500, 1.0), (0, 0.9), (0, 0.3), (0, 1e-4), (20, 0.8)]
+)
 def test_filters_equal_transformers(top_k, top_p):
     process = pytest.importorskip("transformers.generation.logits_process")
     logits = 3 * torch.randn(50, 200)
@@ -205,7 +245,17 @@ def test_explored_log_probs_normalise(model):
     """At every step: (1 - e) p + e / (tokens allowed), summed over the vocabulary, is one."""
     prompt, N = torch.randint(0, V, (1, 4)), 4000
     forbidden = torch.arange(V) > 30
-    samples = generate(model, prompt, STOP, n=N, max_new_tokens=1, min_new_tokens=1, explore=0.5, forbidden=forbidden, generator=seed(0))
+    samples = generate(
+        model,
+        prompt,
+        STOP,
+        n=N,
+        max_new_tokens=1,
+        min_new_tokens=1,
+        explore=0.5,
+        forbidden=forbidden,
+        generator=seed(0),
+    )
     drawn = dict(zip(samples.tokens[:, 0].tolist(), samples.logprobs[:, 0].tolist()))
     assert set(drawn) == set(range(31)) - {STOP}  # every allowed token occurs, no other
     assert sum(map(lambda x: 2.718281828459045**x, drawn.values())) == pytest.approx(1, abs=1e-5)
@@ -214,10 +264,13 @@ def test_explored_log_probs_normalise(model):
 
 # ---- randomness and rows
 
+
 def test_the_same_seed_gives_the_same_samples(model):
     prompts = torch.randint(0, V, (2, 4))
     a, b, c = (generate(model, prompts, STOP, n=4, max_new_tokens=8, generator=seed(s)) for s in (1, 1, 2))
-    assert torch.equal(a.tokens, b.tokens) and torch.equal(a.logprobs, b.logprobs) and not torch.equal(a.tokens, c.tokens)
+    assert (
+        torch.equal(a.tokens, b.tokens) and torch.equal(a.logprobs, b.logprobs) and not torch.equal(a.tokens, c.tokens)
+    )
     torch.manual_seed(5)  # without a generator: the global one
     a = generate(model, prompts, STOP, n=4, max_new_tokens=8)
     torch.manual_seed(5)
@@ -228,7 +281,9 @@ def test_every_step_uses_as_many_random_numbers_whoever_has_finished(model):
     prompts, generator = torch.randint(0, V, (2, 4)), seed(4)
     allowed = torch.arange(V) == STOP
     allowed[7:9] = True
-    samples = generate(model, prompts, STOP, n=5, max_new_tokens=12, temperature=4.0, forbidden=~allowed, generator=generator)
+    samples = generate(
+        model, prompts, STOP, n=5, max_new_tokens=12, temperature=4.0, forbidden=~allowed, generator=generator
+    )
     lengths = samples.mask.sum(1)
     assert lengths.unique().numel() > 1
     rest = seed(4)
@@ -240,8 +295,17 @@ def test_every_step_uses_as_many_random_numbers_whoever_has_finished(model):
 def test_a_row_does_not_depend_on_the_others(model):
     """Scores of given responses: all prompts together, each prompt alone, each response alone."""
     prompts, prompt_mask = left_padded(6, 3, 5)
-    samples = generate(model, prompts, STOP, n=4, max_new_tokens=8, temperature=1.5, prompt_mask=prompt_mask,
-                       forbidden=torch.arange(V) > 20, generator=seed(0))
+    samples = generate(
+        model,
+        prompts,
+        STOP,
+        n=4,
+        max_new_tokens=8,
+        temperature=1.5,
+        prompt_mask=prompt_mask,
+        forbidden=torch.arange(V) > 20,
+        generator=seed(0),
+    )
     together = score(model, prompts, samples.tokens, samples.mask, STOP, temperature=1.5, prompt_mask=prompt_mask)
     for i in range(12):
         prompt, row = prompts[i // 4][prompt_mask[i // 4]][None], slice(i, i + 1)
@@ -265,14 +329,27 @@ def test_a_temperature_a_row(model):
     prompts, prompt_mask = left_padded(4, 2)
     temperature = torch.tensor([0.1, 0.5, 1.0, 3.0, 2.0, 1.0, 0.7, 0.2])
     given = dict(prompt_mask=prompt_mask, forbidden=torch.arange(V) > 8)  # few tokens: rows finish at different times
-    samples = generate(model, prompts, STOP, n=4, max_new_tokens=20, temperature=temperature, generator=seed(0), **given)
+    samples = generate(
+        model, prompts, STOP, n=4, max_new_tokens=20, temperature=temperature, generator=seed(0), **given
+    )
     assert samples.mask.sum(1).unique().numel() > 2
     for t in temperature.unique():
         rows = temperature == t
         logprobs = score(model, prompts, samples.tokens, samples.mask, STOP, temperature=t.item(), **given)[0]
         close(samples.logprobs[rows], logprobs[rows])
-    same = generate(model, prompts, STOP, n=4, max_new_tokens=7, temperature=torch.full((8,), 0.7), prompt_mask=prompt_mask, generator=seed(1))
-    number = generate(model, prompts, STOP, n=4, max_new_tokens=7, temperature=0.7, prompt_mask=prompt_mask, generator=seed(1))
+    same = generate(
+        model,
+        prompts,
+        STOP,
+        n=4,
+        max_new_tokens=7,
+        temperature=torch.full((8,), 0.7),
+        prompt_mask=prompt_mask,
+        generator=seed(1),
+    )
+    number = generate(
+        model, prompts, STOP, n=4, max_new_tokens=7, temperature=0.7, prompt_mask=prompt_mask, generator=seed(1)
+    )
     assert torch.equal(same.tokens, number.tokens)
 
 
@@ -295,7 +372,15 @@ def test_the_longest_response_fills_the_context(model):
 
 def test_an_end_at_once(model):
     """Everything but the stop is forbidden: one token, and no step after it."""
-    samples = generate(model, torch.randint(0, V, (2, 3)), STOP, n=2, max_new_tokens=5, forbidden=torch.arange(V) != STOP, generator=seed(0))
+    samples = generate(
+        model,
+        torch.randint(0, V, (2, 3)),
+        STOP,
+        n=2,
+        max_new_tokens=5,
+        forbidden=torch.arange(V) != STOP,
+        generator=seed(0),
+    )
     assert samples.stopped.all() and samples.mask.sum(1).tolist() == [1] * 4 and not samples.logprobs.any()
 
 

@@ -1,4 +1,5 @@
 """Model files: every published layout loads, what is written loads in transformers, and every damaged folder is refused in words."""
+
 import json
 import os
 import pickle
@@ -25,7 +26,9 @@ def logits_of(model):
 
 def published(model, prefix="transformer.", dtype=torch.float32):
     """Return the tensors of a model as GPT-2's authors' files name and orient them, without a head."""
-    state = {key.removeprefix("transformer."): w.t() if key.endswith(CONV1D) else w for key, w in model.state_dict().items()}
+    state = {
+        key.removeprefix("transformer."): w.t() if key.endswith(CONV1D) else w for key, w in model.state_dict().items()
+    }
     state.pop("lm_head.weight")
     return {prefix + key: w.detach().to(dtype).contiguous().clone() for key, w in state.items()}
 
@@ -33,8 +36,11 @@ def published(model, prefix="transformer.", dtype=torch.float32):
 def causal_buffers(model, prefix, dtype):
     P = model.config.n_positions
     mask = torch.ones(1, 1, P, P).tril().to(dtype)
-    return {f"{prefix}h.{i}.attn.{name}": value.clone() for i in range(model.config.n_layer)
-            for name, value in (("bias", mask), ("masked_bias", torch.tensor(-1e4)))}
+    return {
+        f"{prefix}h.{i}.attn.{name}": value.clone()
+        for i in range(model.config.n_layer)
+        for name, value in (("bias", mask), ("masked_bias", torch.tensor(-1e4)))
+    }
 
 
 def write(folder, tensors, config, name="model.safetensors"):
@@ -48,6 +54,7 @@ def config_of(model, **changes):
 
 
 # ---- every published layout
+
 
 @pytest.mark.parametrize("prefix", ["", "transformer."], ids=["bare keys", "transformer. keys"])
 @pytest.mark.parametrize("buffers", [None, torch.float32, torch.uint8, torch.bool], ids=str)
@@ -71,7 +78,9 @@ def test_half_precision_files_are_converted(make_model, tmp_path, dtype):
 
 def test_a_head_that_equals_the_embedding_is_tied(model, tmp_path):
     tensors = published(model, "")
-    loaded = from_pretrained(write(tmp_path, tensors | {"lm_head.weight": tensors["wte.weight"].clone()}, config_of(model)))
+    loaded = from_pretrained(
+        write(tmp_path, tensors | {"lm_head.weight": tensors["wte.weight"].clone()}, config_of(model))
+    )
     assert torch.equal(logits_of(loaded), logits_of(model)) and loaded.lm_head.weight is loaded.transformer.wte.weight
 
 
@@ -79,35 +88,64 @@ def test_an_untied_head(make_model, tmp_path):
     model = make_model(tie_word_embeddings=False)
     tensors = published(model) | {"lm_head.weight": model.lm_head.weight.detach().clone()}
     loaded = from_pretrained(write(tmp_path, tensors, config_of(model)))
-    assert torch.equal(logits_of(loaded), logits_of(model)) and loaded.lm_head.weight is not loaded.transformer.wte.weight
+    assert (
+        torch.equal(logits_of(loaded), logits_of(model)) and loaded.lm_head.weight is not loaded.transformer.wte.weight
+    )
 
 
 def test_bin_files(model, tmp_path):
-    assert torch.equal(logits_of(from_pretrained(write(tmp_path, published(model), config_of(model), "pytorch_model.bin"))), logits_of(model))
+    assert torch.equal(
+        logits_of(from_pretrained(write(tmp_path, published(model), config_of(model), "pytorch_model.bin"))),
+        logits_of(model),
+    )
 
 
 def test_safetensors_wins_over_bin(model, make_model, tmp_path):
     write(tmp_path, published(make_model(seed=2)), config_of(model), "pytorch_model.bin")
-    assert torch.equal(logits_of(from_pretrained(write(tmp_path, published(model), config_of(model)))), logits_of(model))
+    assert torch.equal(
+        logits_of(from_pretrained(write(tmp_path, published(model), config_of(model)))), logits_of(model)
+    )
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", None], ids=["minimal", "legacy, without model_type"])
 def test_old_and_minimal_configs(model, tmp_path, model_type):
-    config = {key: getattr(model.config, key) for key in MINIMAL} | ({"model_type": model_type} if model_type else {"n_ctx": 32})
+    config = {key: getattr(model.config, key) for key in MINIMAL} | (
+        {"model_type": model_type} if model_type else {"n_ctx": 32}
+    )
     loaded = from_pretrained(write(tmp_path, published(model), config))
     assert torch.equal(logits_of(loaded), logits_of(model)) and loaded.config.layer_norm_epsilon == 1e-5
 
 
 def test_published_fields_without_effect_are_accepted(model, tmp_path):
-    extra = {"n_ctx": 32, "attn_pdrop": 0.1, "torch_dtype": "float32", "summary_type": "cls_index", "reorder_and_upcast_attn": True,
-             "add_cross_attention": False, "task_specific_params": {"text-generation": {"max_length": 50}}, "n_inner": None}
+    extra = {
+        "n_ctx": 32,
+        "attn_pdrop": 0.1,
+        "torch_dtype": "float32",
+        "summary_type": "cls_index",
+        "reorder_and_upcast_attn": True,
+        "add_cross_attention": False,
+        "task_specific_params": {"text-generation": {"max_length": 50}},
+        "n_inner": None,
+    }
     assert read_config(write_config(tmp_path, config_of(model, **extra))) == model.config
 
 
-@pytest.mark.parametrize("settings", [
-    {}, {"n_inner": 50, "activation_function": "relu", "layer_norm_epsilon": 1e-3}, {"tie_word_embeddings": False},
-    {"scale_attn_by_inverse_layer_idx": True, "scale_attn_weights": False, "vocab_size": 61, "bos_token_id": 3, "eos_token_id": 3},
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"n_inner": 50, "activation_function": "relu", "layer_norm_epsilon": 1e-3},
+        {"tie_word_embeddings": False},
+        {
+            "scale_attn_by_inverse_layer_idx": True,
+            "scale_attn_weights": False,
+            "vocab_size": 61,
+            "bos_token_id": 3,
+            "eos_token_id": 3,
+        },
+    ],
+    ids=str,
+)
 def test_both_ways_with_transformers(make_model, twin_of, tmp_path, settings):
     transformers = pytest.importorskip("transformers")
     model = make_model(**settings)
@@ -116,7 +154,8 @@ def test_both_ways_with_transformers(make_model, twin_of, tmp_path, settings):
 
     save_pretrained(model, tmp_path / "ours")
     theirs, info = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "ours", output_loading_info=True, attn_implementation="eager")
+        tmp_path / "ours", output_loading_info=True, attn_implementation="eager"
+    )
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     with torch.no_grad():
         assert torch.equal(theirs.eval()(TOKENS).logits, twin_of(model)(TOKENS).logits)
@@ -134,7 +173,9 @@ def test_what_is_written(model, tmp_path):
     assert all((folder / name).stat().st_mode & 0o044 == 0o044 for name in ("config.json", "model.safetensors"))
     tensors = load_file(folder / "model.safetensors")
     assert set(tensors) == names  # no stale head, no scalar head
-    assert {w.dtype for w in tensors.values()} == {torch.float16} and json.loads((folder / "config.json").read_text())["dtype"] == "float16"
+    assert {w.dtype for w in tensors.values()} == {torch.float16} and json.loads((folder / "config.json").read_text())[
+        "dtype"
+    ] == "float16"
     assert all(torch.equal(w, before[key]) for key, w in model.state_dict().items())
 
 
@@ -146,6 +187,7 @@ def test_adapters_must_be_merged_before_saving(model, tmp_path):
 
 
 # ---- refusals: one to three lines that name the file and the fix
+
 
 def write_config(folder, config):
     (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
@@ -163,26 +205,40 @@ def refusal(call, *expected):
     return message
 
 
-@pytest.mark.parametrize("changes, expected", [
-    ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'"),
-    ({"model_type": None}, "model_type is None"),
-    ({"add_cross_attention": True}, "add_cross_attention"),
-    ({"quantization_config": {"bits": 4}}, "quantization_config"),
-    ({"activation_function": "swish_glu"}, "activation_function is 'swish_glu'; expected one of gelu_new"),
-    ({"n_head": 5}, "n_head is 5; expected a divisor of n_embd = 24"),
-    ({"n_layer": "2"}, "n_layer is '2'"), ({"n_embd": 24.0}, "n_embd is 24.0"), ({"n_layer": True}, "n_layer is True"),
-    ({"vocab_size": None}, "vocab_size is None"), ({"n_layer": 0}, "n_layer is 0"), ({"n_positions": -1}, "n_positions is -1"),
-    ({"n_inner": 0}, "n_inner is 0"), ({"scale_attn_weights": 1}, "scale_attn_weights is 1"),
-    ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon"), ({"tie_word_embeddings": "false"}, "tie_word_embeddings"),
-    ({"activation_function": ["relu"]}, "activation_function"), ({"eos_token_id": [1, 2]}, "eos_token_id"),
-], ids=str)
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'"),
+        ({"model_type": None}, "model_type is None"),
+        ({"add_cross_attention": True}, "add_cross_attention"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"activation_function": "swish_glu"}, "activation_function is 'swish_glu'; expected one of gelu_new"),
+        ({"n_head": 5}, "n_head is 5; expected a divisor of n_embd = 24"),
+        ({"n_layer": "2"}, "n_layer is '2'"),
+        ({"n_embd": 24.0}, "n_embd is 24.0"),
+        ({"n_layer": True}, "n_layer is True"),
+        ({"vocab_size": None}, "vocab_size is None"),
+        ({"n_layer": 0}, "n_layer is 0"),
+        ({"n_positions": -1}, "n_positions is -1"),
+        ({"n_inner": 0}, "n_inner is 0"),
+        ({"scale_attn_weights": 1}, "scale_attn_weights is 1"),
+        ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings"),
+        ({"activation_function": ["relu"]}, "activation_function"),
+        ({"eos_token_id": [1, 2]}, "eos_token_id"),
+    ],
+    ids=str,
+)
 def test_configs_that_are_refused(model, tmp_path, changes, expected):
     write_config(tmp_path, config_of(model, **changes))
     refusal(lambda: from_pretrained(str(tmp_path)), "config.json", expected, "expected")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"gpt2"', "version https://git-lfs.github.com/spec/v1\n", "\x00\x01", "[" * 100000],
-                         ids=lambda text: repr(text[:12]))
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '"gpt2"', "version https://git-lfs.github.com/spec/v1\n", "\x00\x01", "[" * 100000],
+    ids=lambda text: repr(text[:12]),
+)
 def test_configs_that_are_no_json_objects(tmp_path, text):
     write_config(tmp_path, text)
     refusal(lambda: from_pretrained(str(tmp_path)), "config.json", "JSON object", "Fetch")
@@ -229,12 +285,20 @@ def broken(tensors, how):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("how, expected", [
-    ("missing", "Missing: transformer.h.1.ln_2.bias."), ("extra", "v_head.summary.weight"), ("more layers", "transformer.h.2.ln_1.weight"),
-    ("wrong shape", "transformer.wpe.weight has shape (31, 24), config.json asks for (32, 24)"),
-    ("square matrix of another size", "(25, 25)"), ("matrix without columns", "(24,)"), ("no embedding", "Missing: transformer.wte.weight"),
-    ("stale head", "lm_head.weight differs from wte.weight"), ("head of another size", "lm_head.weight differs"),
-])
+@pytest.mark.parametrize(
+    "how, expected",
+    [
+        ("missing", "Missing: transformer.h.1.ln_2.bias."),
+        ("extra", "v_head.summary.weight"),
+        ("more layers", "transformer.h.2.ln_1.weight"),
+        ("wrong shape", "transformer.wpe.weight has shape (31, 24), config.json asks for (32, 24)"),
+        ("square matrix of another size", "(25, 25)"),
+        ("matrix without columns", "(24,)"),
+        ("no embedding", "Missing: transformer.wte.weight"),
+        ("stale head", "lm_head.weight differs from wte.weight"),
+        ("head of another size", "lm_head.weight differs"),
+    ],
+)
 def test_weights_that_do_not_fit(model, tmp_path, name, how, expected):
     folder = write(tmp_path, broken(published(model), how), config_of(model), name)
     refusal(lambda: from_pretrained(folder), name, expected, "config.json")
@@ -249,12 +313,21 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548118
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("damage, expected", [
-    (lambda data: LFS, "git-LFS pointer"), (lambda data: b"<!DOCTYPE html><html></html>", "web page"),
-    (lambda data: b"\n <html lang=en>", "web page"), (lambda data: b"", "damaged or cut short"),
-    (lambda data: data[:len(data) // 2], "damaged or cut short"), (lambda data: data[:-1], "damaged or cut short"),
-    (lambda data: data[:8], "damaged or cut short"), (lambda data: b"\xff" * 500, ""), (lambda data: b"x" * 100, ""),
-], ids=["LFS", "HTML", "html", "empty", "half", "one byte short", "eight bytes", "ff", "text"])
+@pytest.mark.parametrize(
+    "damage, expected",
+    [
+        (lambda data: LFS, "git-LFS pointer"),
+        (lambda data: b"<!DOCTYPE html><html></html>", "web page"),
+        (lambda data: b"\n <html lang=en>", "web page"),
+        (lambda data: b"", "damaged or cut short"),
+        (lambda data: data[: len(data) // 2], "damaged or cut short"),
+        (lambda data: data[:-1], "damaged or cut short"),
+        (lambda data: data[:8], "damaged or cut short"),
+        (lambda data: b"\xff" * 500, ""),
+        (lambda data: b"x" * 100, ""),
+    ],
+    ids=["LFS", "HTML", "html", "empty", "half", "one byte short", "eight bytes", "ff", "text"],
+)
 def test_files_that_are_no_weights(model, tmp_path, name, damage, expected):
     path = tmp_path / name
     write(tmp_path, published(model), config_of(model), name)
@@ -272,7 +345,9 @@ class Payload:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("write_file", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))], ids=["torch.save", "pickle"])
+@pytest.mark.parametrize(
+    "write_file", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))], ids=["torch.save", "pickle"]
+)
 def test_a_malicious_pickle_is_refused_and_not_executed(model, tmp_path, write_file):
     write_config(tmp_path, config_of(model))
     write_file(published(model) | {"payload": Payload(tmp_path / "executed")}, tmp_path / "pytorch_model.bin")
@@ -280,8 +355,15 @@ def test_a_malicious_pickle_is_refused_and_not_executed(model, tmp_path, write_f
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("wrap", [lambda state: {"state_dict": state, "epoch": 3}, lambda state: list(state.values()),
-                                  lambda state: state["transformer.wte.weight"]], ids=["checkpoint", "list", "tensor"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: list(state.values()),
+        lambda state: state["transformer.wte.weight"],
+    ],
+    ids=["checkpoint", "list", "tensor"],
+)
 def test_bin_files_with_something_else_in_them(model, tmp_path, wrap):
     write_config(tmp_path, config_of(model))
     torch.save(wrap(published(model)), tmp_path / "pytorch_model.bin")
@@ -289,6 +371,7 @@ def test_bin_files_with_something_else_in_them(model, tmp_path, wrap):
 
 
 # ---- the hub, without a network
+
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
@@ -300,6 +383,7 @@ def offline(monkeypatch, tmp_path):
 
     def unreachable(*args, **kwargs):
         raise OSError("no network")
+
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     return tmp_path / "cache"
@@ -315,6 +399,7 @@ def test_a_network_that_never_answers(offline, monkeypatch):
     def silence(address, timeout):
         time.sleep(timeout)
         raise TimeoutError
+
     monkeypatch.setattr(socket, "create_connection", silence)
     start = time.monotonic()
     refusal(lambda: from_pretrained("someone/model"), "--model someone/model", "cannot be reached")

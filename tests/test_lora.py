@@ -1,4 +1,5 @@
 """LoRA: what an adapter changes and what it must leave alone, merging, chains of stages, and PEFT's files in both directions."""
+
 import copy
 import json
 
@@ -49,6 +50,7 @@ def same(a, b):
 
 # ---- the layer
 
+
 @pytest.mark.parametrize("targets", [("attn.c_attn",), BLOCK, TARGETS], ids=str)
 def test_a_new_adapter_changes_nothing(model, targets):
     before = logits_of(model)
@@ -69,7 +71,9 @@ def test_the_branch_is_alpha_over_r_times_B_A(model):
 
 def test_targets_are_told_apart(model):
     add_adapter(model, rank=2, targets=("mlp.c_proj",))
-    assert [path for path, m in model.named_modules() if isinstance(m, LoRALinear)] == [f"transformer.h.{i}.mlp.c_proj" for i in (0, 1)]
+    assert [path for path, m in model.named_modules() if isinstance(m, LoRALinear)] == [
+        f"transformer.h.{i}.mlp.c_proj" for i in (0, 1)
+    ]
     with pytest.raises(UserError, match="q_proj.*attn.c_attn"):
         add_adapter(model, targets=("q_proj",))
 
@@ -81,7 +85,10 @@ def test_gradients_reach_only_the_adapter_and_the_heads(model):
     (model.lm_head(hidden).logsumexp(-1).sum() + model.heads["value"](hidden).sum()).backward()
     for name, parameter in model.named_parameters():
         trained = ".lora_" in name or name.startswith("heads.")
-        assert parameter.requires_grad == trained and (parameter.grad is not None and bool(parameter.grad.any())) == trained, name
+        assert (
+            parameter.requires_grad == trained
+            and (parameter.grad is not None and bool(parameter.grad.any())) == trained
+        ), name
 
 
 def test_disabled_is_the_backbone_and_nests(model):
@@ -101,7 +108,11 @@ def test_disabled_is_the_backbone_and_nests(model):
 
 def test_several_adapters_share_a_backbone(model):
     reference, alone = logits_of(model), {}
-    settings = {"policy": dict(rank=2), "value": dict(rank=3, targets=("mlp.c_fc", "attn.c_attn")), "reward": dict(rank=4, targets=("lm_head",))}
+    settings = {
+        "policy": dict(rank=2),
+        "value": dict(rank=3, targets=("mlp.c_fc", "attn.c_attn")),
+        "reward": dict(rank=4, targets=("lm_head",)),
+    }
     for i, name in enumerate(settings):
         torch.manual_seed(i)
         alone[name] = logits_of(adapted(copy.deepcopy(model), name, seed=i, **settings[name]))
@@ -148,11 +159,14 @@ def test_an_adapter_takes_the_models_mode(model):
 def test_adapters_are_float32_on_a_bfloat16_backbone(model):
     model = model.to(torch.bfloat16)
     adapted(model, rank=2, targets=TARGETS)
-    assert all(p.dtype == (torch.float32 if ".lora_" in name else torch.bfloat16) for name, p in model.named_parameters())
+    assert all(
+        p.dtype == (torch.float32 if ".lora_" in name else torch.bfloat16) for name, p in model.named_parameters()
+    )
     assert logits_of(model).dtype == torch.bfloat16
 
 
 # ---- the output head
+
 
 def test_a_head_adapter_leaves_the_embedding_alone(model):
     embedding, hidden = model.transformer.wte.weight.clone(), model(TOKENS)
@@ -179,6 +193,7 @@ def test_merging_a_head_adapter_unties(model, tmp_path):
 
 # ---- merging
 
+
 @pytest.mark.parametrize("targets", [("attn.c_attn",), BLOCK, TARGETS], ids=str)
 def test_merge_equals_the_adapter_and_leaves_the_argument(model, targets):
     adapted(model, rank=4, targets=targets)
@@ -190,7 +205,11 @@ def test_merge_equals_the_adapter_and_leaves_the_argument(model, targets):
     with torch.no_grad():
         for parameter in merged.parameters():
             parameter.zero_()
-    assert same(state_of(model), before) and torch.equal(logits_of(model), active) and not hasattr(model, "merged_adapters")
+    assert (
+        same(state_of(model), before)
+        and torch.equal(logits_of(model), active)
+        and not hasattr(model, "merged_adapters")
+    )
 
 
 def test_merge_names_a_missing_adapter(model):
@@ -217,6 +236,7 @@ def test_a_stage_on_top_of_a_merged_stage(model):
 
 
 # ---- PEFT's files
+
 
 @pytest.fixture
 def base(model, tmp_path):
@@ -251,43 +271,76 @@ def from_peft(base, folder, **settings):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("settings", [
-    {}, {"rank": 3, "alpha": 7.5, "targets": BLOCK}, {"rank": 5, "targets": TARGETS}, {"rank": 2, "targets": ("lm_head",)},
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"rank": 3, "alpha": 7.5, "targets": BLOCK},
+        {"rank": 5, "targets": TARGETS},
+        {"rank": 2, "targets": ("lm_head",)},
+    ],
+    ids=str,
+)
 def test_to_peft(model, base, tmp_path, settings):
     adapted(model, **settings)
     (tmp_path / "adapter").mkdir()
     save_adapter(model, tmp_path / "adapter", str(base))
     close(in_peft(base, tmp_path / "adapter"), logits_of(model), 1e-6 * 10)
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == str(base) and set(config["target_modules"]) == set(settings.get("targets", ["attn.c_attn"]))
-    assert all((tmp_path / "adapter" / name).stat().st_mode & 0o044 == 0o044 for name in ("adapter_config.json", "adapter_model.safetensors"))
+    assert config["base_model_name_or_path"] == str(base) and set(config["target_modules"]) == set(
+        settings.get("targets", ["attn.c_attn"])
+    )
+    assert all(
+        (tmp_path / "adapter" / name).stat().st_mode & 0o044 == 0o044
+        for name in ("adapter_config.json", "adapter_model.safetensors")
+    )
     again = from_pretrained(str(base))
     load_adapter(again, tmp_path / "adapter")
     close(logits_of(again), logits_of(model), 1e-6)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("settings", [
-    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_proj", "c_fc", "lm_head"]},
-    {"r": 4, "lora_alpha": 6, "target_modules": ["attn.c_proj"], "lora_dropout": 0.1},
-    {"r": 4, "lora_alpha": 8, "use_rslora": True, "target_modules": ["c_attn"]},
-    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_fc"], "rank_pattern": {"c_fc": 2, "h.1.attn.c_attn": 6}},
-    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_proj"],
-     "alpha_pattern": {"c_proj": 20, r"h\.0\..*": 5, r"mlp\.c_proj": 3}},  # the first match counts
-    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_fc"], "use_rslora": True, "rank_pattern": {r".*\.c_fc": 2},
-     "alpha_pattern": {"c_fc": 1}},
-    {"r": 4, "lora_alpha": 8, "target_modules": r".*\.h\.1\.(attn|mlp)\.c_.*"},
-    {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
-    {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn"], "init_lora_weights": "gaussian"},
-], ids=lambda s: "-".join(f"{k}={v}" for k, v in s.items() if k not in ("r", "lora_alpha")))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_proj", "c_fc", "lm_head"]},
+        {"r": 4, "lora_alpha": 6, "target_modules": ["attn.c_proj"], "lora_dropout": 0.1},
+        {"r": 4, "lora_alpha": 8, "use_rslora": True, "target_modules": ["c_attn"]},
+        {
+            "r": 4,
+            "lora_alpha": 8,
+            "target_modules": ["c_attn", "c_fc"],
+            "rank_pattern": {"c_fc": 2, "h.1.attn.c_attn": 6},
+        },
+        {
+            "r": 4,
+            "lora_alpha": 8,
+            "target_modules": ["c_attn", "c_proj"],
+            "alpha_pattern": {"c_proj": 20, r"h\.0\..*": 5, r"mlp\.c_proj": 3},
+        },  # the first match counts
+        {
+            "r": 4,
+            "lora_alpha": 8,
+            "target_modules": ["c_attn", "c_fc"],
+            "use_rslora": True,
+            "rank_pattern": {r".*\.c_fc": 2},
+            "alpha_pattern": {"c_fc": 1},
+        },
+        {"r": 4, "lora_alpha": 8, "target_modules": r".*\.h\.1\.(attn|mlp)\.c_.*"},
+        {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
+        {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn"], "init_lora_weights": "gaussian"},
+    ],
+    ids=lambda s: "-".join(f"{k}={v}" for k, v in s.items() if k not in ("r", "lora_alpha")),
+)
 def test_from_peft(base, tmp_path, settings):
     theirs = from_peft(base, tmp_path / "theirs", **settings)
     model = from_pretrained(str(base))
     load_adapter(model, tmp_path / "theirs")
     close(logits_of(model), theirs, 1e-6 * 10)
     assert (logits_of(model) - logits_of(from_pretrained(str(base)))).abs().max() > 1e-2
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == {n for n, _ in model.named_parameters() if ".lora_" in n}
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        n for n, _ in model.named_parameters() if ".lora_" in n
+    }
 
     (tmp_path / "again").mkdir()  # and back: layers of different ranks, or only some layers, must survive
     save_adapter(model, tmp_path / "again", str(base))
@@ -300,8 +353,11 @@ def test_from_peft(base, tmp_path, settings):
 @pytest.mark.filterwarnings("ignore")
 def test_a_chain_of_stages_is_saved_relative_to_the_original_base(model, base, tmp_path):
     """Three stages with other targets and ranks each, two of them merged: one adapter of the base that was there first."""
-    stages = [dict(rank=4, targets=("attn.c_attn", "mlp.c_fc")), dict(rank=2, alpha=5, targets=("attn.c_attn", "lm_head")),
-              dict(rank=3, targets=("attn.c_attn", "lm_head", "mlp.c_proj"))]
+    stages = [
+        dict(rank=4, targets=("attn.c_attn", "mlp.c_fc")),
+        dict(rank=2, alpha=5, targets=("attn.c_attn", "lm_head")),
+        dict(rank=3, targets=("attn.c_attn", "lm_head", "mlp.c_proj")),
+    ]
     for i, settings in enumerate(stages):
         model = adapted(merge(model) if i else model, seed=i, **settings)
     (tmp_path / "end").mkdir()
@@ -340,6 +396,7 @@ def test_a_saved_adapter_is_only_the_named_one(model, base, tmp_path):
 
 # ---- adapters that are refused
 
+
 @pytest.fixture
 def folder(model, base, tmp_path):
     """A good adapter folder, to be damaged."""
@@ -362,14 +419,40 @@ def refusal(base, folder, *expected):
         assert words in message, message
 
 
-@pytest.mark.parametrize("changes", [
-    {"peft_type": "absent"}, {"peft_type": "IA3"}, {"r": "absent"}, {"lora_alpha": "absent"}, {"target_modules": "absent"},
-    {"r": 0}, {"r": "4"}, {"r": 4.0}, {"lora_alpha": "8"}, {"target_modules": []}, {"bias": "all"}, {"bias": "lora_only"},
-    {"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"layers_to_transform": [0]}, {"layers_to_transform": 1}, {"lora_bias": True},
-    {"layer_replication": [[0, 2]]}, {"exclude_modules": ["lm_head"]}, {"trainable_token_indices": [1]}, {"use_qalora": True},
-    {"target_parameters": ["x"]}, {"rank_pattern": [4]}, {"alpha_pattern": {"lm_head": "8"}}, {"init_lora_weights": "pissa"},
-    {"init_lora_weights": "olora"}, {"init_lora_weights": "pissa_niter_4"}, {"init_lora_weights": "loftq"},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"peft_type": "absent"},
+        {"peft_type": "IA3"},
+        {"r": "absent"},
+        {"lora_alpha": "absent"},
+        {"target_modules": "absent"},
+        {"r": 0},
+        {"r": "4"},
+        {"r": 4.0},
+        {"lora_alpha": "8"},
+        {"target_modules": []},
+        {"bias": "all"},
+        {"bias": "lora_only"},
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"]},
+        {"layers_to_transform": [0]},
+        {"layers_to_transform": 1},
+        {"lora_bias": True},
+        {"layer_replication": [[0, 2]]},
+        {"exclude_modules": ["lm_head"]},
+        {"trainable_token_indices": [1]},
+        {"use_qalora": True},
+        {"target_parameters": ["x"]},
+        {"rank_pattern": [4]},
+        {"alpha_pattern": {"lm_head": "8"}},
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": "olora"},
+        {"init_lora_weights": "pissa_niter_4"},
+        {"init_lora_weights": "loftq"},
+    ],
+    ids=str,
+)
 def test_settings_that_are_refused(base, folder, changes):
     edit(folder, **changes)
     refusal(base, folder, str(folder / "adapter_config.json"), next(iter(changes)), "expected")
@@ -381,15 +464,28 @@ def test_configs_that_are_no_json_objects(base, folder, text):
     refusal(base, folder, "adapter_config.json", "JSON object")
 
 
-@pytest.mark.parametrize("change, expected", [
-    (lambda t: t.pop("base_model.model.transformer.h.1.attn.c_attn.lora_B.weight"), "First missing: base_model.model.transformer.h.1"),
-    (lambda t: t.update(x=torch.zeros(1)), "first unexpected: x"),
-    (lambda t: t.update({"base_model.model.transformer.h.0.mlp.c_fc.lora_A.weight": torch.zeros(4, 24)}), "mlp.c_fc.lora_A"),
-    (lambda t: [t.update({key.removeprefix("base_model.model."): t.pop(key)}) for key in list(t)], "6 tensors missing, 6 unexpected"),
-    (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.zeros(4, 32)}), "lm_head has A (4, 32)"),
-    (lambda t: t.update({"base_model.model.lm_head.lora_B.weight": torch.zeros(99, 4)}), "B (99, 4)"),
-    (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.zeros(3, 24)}), "expected (4, 24)"),
-], ids=["missing", "extra", "layer that is no target", "no prefix", "other width", "other vocabulary", "other rank"])
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (
+            lambda t: t.pop("base_model.model.transformer.h.1.attn.c_attn.lora_B.weight"),
+            "First missing: base_model.model.transformer.h.1",
+        ),
+        (lambda t: t.update(x=torch.zeros(1)), "first unexpected: x"),
+        (
+            lambda t: t.update({"base_model.model.transformer.h.0.mlp.c_fc.lora_A.weight": torch.zeros(4, 24)}),
+            "mlp.c_fc.lora_A",
+        ),
+        (
+            lambda t: [t.update({key.removeprefix("base_model.model."): t.pop(key)}) for key in list(t)],
+            "6 tensors missing, 6 unexpected",
+        ),
+        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.zeros(4, 32)}), "lm_head has A (4, 32)"),
+        (lambda t: t.update({"base_model.model.lm_head.lora_B.weight": torch.zeros(99, 4)}), "B (99, 4)"),
+        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.zeros(3, 24)}), "expected (4, 24)"),
+    ],
+    ids=["missing", "extra", "layer that is no target", "no prefix", "other width", "other vocabulary", "other rank"],
+)
 def test_tensors_that_do_not_fit(base, folder, change, expected):
     tensors = load_file(folder / "adapter_model.safetensors")
     change(tensors)
@@ -423,7 +519,9 @@ def test_what_older_versions_of_peft_wrote(model, base, folder):
     torch.save(tensors, folder / "adapter_model.bin")
     (folder / "adapter_model.safetensors").unlink()
     config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({key: config[key] for key in ("peft_type", "r", "lora_alpha", "target_modules")}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({key: config[key] for key in ("peft_type", "r", "lora_alpha", "target_modules")})
+    )
     again = from_pretrained(str(base))
     load_adapter(again, folder)
     close(logits_of(again), logits)

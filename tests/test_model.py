@@ -1,4 +1,5 @@
 """The GPT-2 against transformers', and the rules that let prompts be shared, padded and cached without changing a number."""
+
 from dataclasses import replace
 
 import pytest
@@ -36,10 +37,18 @@ def ragged(*lengths, vocab=67):
 # ---- the forward pass
 
 SHAPES = [
-    {}, {"n_inner": 40}, {"activation_function": "gelu"}, {"activation_function": "relu"}, {"activation_function": "silu"},
-    {"activation_function": "gelu_pytorch_tanh"}, {"layer_norm_epsilon": 1e-2}, {"scale_attn_weights": False},
-    {"scale_attn_by_inverse_layer_idx": True, "n_layer": 3}, {"vocab_size": 61, "n_head": 1, "n_embd": 20},
-    {"n_layer": 1, "n_head": 5, "n_embd": 40}, {"tie_word_embeddings": False},
+    {},
+    {"n_inner": 40},
+    {"activation_function": "gelu"},
+    {"activation_function": "relu"},
+    {"activation_function": "silu"},
+    {"activation_function": "gelu_pytorch_tanh"},
+    {"layer_norm_epsilon": 1e-2},
+    {"scale_attn_weights": False},
+    {"scale_attn_by_inverse_layer_idx": True, "n_layer": 3},
+    {"vocab_size": 61, "n_head": 1, "n_embd": 20},
+    {"n_layer": 1, "n_head": 5, "n_embd": 40},
+    {"tie_word_embeddings": False},
 ]
 
 
@@ -53,9 +62,17 @@ def test_logits_equal_transformers(make_model, twin_of, settings):
     assert ours.std() > 0.3  # else the comparison says nothing
 
 
-@pytest.mark.parametrize("setting", [s for s in SHAPES if next(iter(s), "") in (
-    "activation_function", "layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx")
-    and s.get("activation_function") != "gelu_pytorch_tanh"], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        s
+        for s in SHAPES
+        if next(iter(s), "")
+        in ("activation_function", "layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx")
+        and s.get("activation_function") != "gelu_pytorch_tanh"
+    ],
+    ids=str,
+)
 def test_every_setting_changes_the_logits(make_model, setting):
     """What the test above compares is not blind to the setting: ignoring it would be seen."""
     model = make_model(std=0.4, **setting)
@@ -81,8 +98,13 @@ def test_gradients_equal_transformers(model, twin_of):
 def test_fresh_weights_have_gpt2s_scale():
     model = GPT2(GPT2Config(vocab_size=500, n_positions=64, n_embd=128, n_layer=8, n_head=2))
     block = model.transformer.h[3]
-    for weight, std in ((model.transformer.wte.weight, 0.02), (block.attn.c_attn.weight, 0.02), (block.mlp.c_fc.weight, 0.02),
-                        (block.attn.c_proj.weight, 0.02 / 4), (block.mlp.c_proj.weight, 0.02 / 4)):
+    for weight, std in (
+        (model.transformer.wte.weight, 0.02),
+        (block.attn.c_attn.weight, 0.02),
+        (block.mlp.c_fc.weight, 0.02),
+        (block.attn.c_proj.weight, 0.02 / 4),
+        (block.mlp.c_proj.weight, 0.02 / 4),
+    ):
         assert weight.std().item() == pytest.approx(std, rel=0.05)
     assert model.lm_head.weight is model.transformer.wte.weight and not block.mlp.c_fc.bias.any()
     assert GPT2(replace(model.config, tie_word_embeddings=False)).lm_head.weight is not model.transformer.wte.weight
@@ -102,6 +124,7 @@ def test_two_calls_in_training_mode_are_equal(model):
 
 # ---- decoding
 
+
 @pytest.mark.parametrize("minimum", [0, 6])
 def test_greedy_decode_equals_transformers(make_model, twin_of, minimum):
     model = make_model(std=0.3)
@@ -110,8 +133,14 @@ def test_greedy_decode_equals_transformers(make_model, twin_of, minimum):
     ours = generate(model, tokens, STOP, max_new_tokens=16, min_new_tokens=minimum, greedy=True, prompt_mask=mask)
     with torch.no_grad():
         theirs = twin_of(model).generate(
-            tokens, attention_mask=mask.long(), do_sample=False, max_new_tokens=16, min_new_tokens=minimum or None,
-            eos_token_id=STOP, pad_token_id=STOP)[:, tokens.size(1):]
+            tokens,
+            attention_mask=mask.long(),
+            do_sample=False,
+            max_new_tokens=16,
+            min_new_tokens=minimum or None,
+            eos_token_id=STOP,
+            pad_token_id=STOP,
+        )[:, tokens.size(1) :]
     theirs = torch.nn.functional.pad(theirs, (0, 16 - theirs.size(1)), value=STOP)
     assert torch.equal(ours.tokens, theirs)
     assert len({tuple(row) for row in ours.tokens.tolist()}) > 2  # a decode that ignores its prompt would not do
@@ -123,9 +152,15 @@ def test_greedy_decode_stops_as_transformers_does(make_model, twin_of):
     stop = int(free.tokens[0, 4])  # a stop token that really occurs, at different times in different rows
     ours = generate(model, prompts, stop, max_new_tokens=12, greedy=True)
     with torch.no_grad():
-        theirs = twin_of(model).generate(prompts, attention_mask=torch.ones_like(prompts), do_sample=False, max_new_tokens=12,
-                                         eos_token_id=stop, pad_token_id=stop)[:, 1:]
-    assert torch.equal(ours.tokens[:, :theirs.size(1)], theirs) and ours.stopped.any()
+        theirs = twin_of(model).generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            do_sample=False,
+            max_new_tokens=12,
+            eos_token_id=stop,
+            pad_token_id=stop,
+        )[:, 1:]
+    assert torch.equal(ours.tokens[:, : theirs.size(1)], theirs) and ours.stopped.any()
     assert ours.stopped.tolist() == [stop in row for row in theirs.tolist()]
 
 
@@ -137,7 +172,7 @@ def test_cached_decode_equals_the_full_pass(model):
         close(last, full[:, 4])
         cache = KVCache(prefix, 7)
         for t in range(5, 8):  # one token at a time ...
-            close(model(tokens[:, t:t + 1], cache=cache)[:, 0], full[:, t])
+            close(model(tokens[:, t : t + 1], cache=cache)[:, 0], full[:, t])
         close(model(tokens[:, 8:], cache=cache), full[:, 8:])  # ... and several at once
     assert cache.length == 12 and prefix.length == 5
 
@@ -158,6 +193,7 @@ def test_rows_leave_the_cache(model):
 
 
 # ---- padding is invisible
+
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_does_not_change_a_row(model, side):
@@ -202,7 +238,7 @@ def test_left_padded_prompts_with_right_padded_responses(model, decode):
         for i, (p, r) in enumerate(zip(prompts, responses)):
             alone = model(torch.cat([p, r])[None])[0]
             close(last[i], alone[len(p) - 1])
-            close(hidden[i, :len(r)], alone[len(p):])
+            close(hidden[i, : len(r)], alone[len(p) :])
 
 
 def test_a_mask_of_ones_is_no_mask(model):
@@ -215,12 +251,13 @@ def test_a_mask_of_ones_is_no_mask(model):
 
 # ---- the shared prefix: values and gradients
 
+
 def unshared(model, prompts, prompt_mask, tokens, mask):
     """Return the log-probs (B, R) of responses, each in a pass of its own over prompt and response."""
     n, out = tokens.size(0) // prompts.size(0), torch.zeros(tokens.shape)
     for i in range(tokens.size(0)):
         prompt, response = prompts[i // n][prompt_mask[i // n]], tokens[i][mask[i]]
-        logits = logits_of(model, torch.cat([prompt, response])[None])[0, len(prompt) - 1:-1]
+        logits = logits_of(model, torch.cat([prompt, response])[None])[0, len(prompt) - 1 : -1]
         row = logits.log_softmax(-1)[torch.arange(len(response)), response]
         out = out + torch.zeros_like(out).index_put((torch.full_like(response, i), torch.arange(len(response))), row)
     return out
@@ -249,7 +286,9 @@ def test_shared_prefix_equals_unshared(model, lora, lengths):
     assert len(trained) == (2 * (4 * 2 + 1) if lora else 28)
     for name, grad in alone_grads.items():
         assert grad.abs().max() > 0, name
-        torch.testing.assert_close(shared_grads[name], grad, atol=2e-6 * grad.abs().max().item() + 1e-6, rtol=1e-4, msg=name)
+        torch.testing.assert_close(
+            shared_grads[name], grad, atol=2e-6 * grad.abs().max().item() + 1e-6, rtol=1e-4, msg=name
+        )
 
 
 def test_expand_puts_the_responses_of_a_prompt_side_by_side(model):
@@ -274,6 +313,7 @@ def test_a_prefix_is_never_written(model):
 
 # ---- the head only where there is a loss
 
+
 def reference_logprobs(model, hidden, tokens, temperature, forbidden):
     logits = model.lm_head(hidden) / torch.as_tensor(temperature).expand(hidden.size(0))[:, None]
     if forbidden is not None:
@@ -288,13 +328,17 @@ def test_token_logprobs(model, rows, temperature, forbidden):
     M, V = 23, 67
     hidden, tokens = torch.randn(M, 24, requires_grad=True), torch.randint(10, V, (M, 2))
     temperature = 0.5 + torch.rand(M) if temperature == "a row" else temperature
-    banned = {None: None, "ids": torch.arange(V) < 9, "ids a row": torch.arange(V) < torch.randint(1, 9, (M, 1))}[forbidden]
+    banned = {None: None, "ids": torch.arange(V) < 9, "ids a row": torch.arange(V) < torch.randint(1, 9, (M, 1))}[
+        forbidden
+    ]
     ours = model.token_logprobs(hidden, tokens, temperature, banned, budget=rows * V)
     plain = reference_logprobs(model, hidden, tokens, temperature, banned)
     close(ours, plain)
     weights = torch.randn(M, 2)
     both = [hidden, model.lm_head.weight]
-    for a, b in zip(torch.autograd.grad((ours * weights).sum(), both), torch.autograd.grad((plain * weights).sum(), both)):
+    for a, b in zip(
+        torch.autograd.grad((ours * weights).sum(), both), torch.autograd.grad((plain * weights).sum(), both)
+    ):
         close(a, b)
     assert ours.dtype == torch.float32
 
@@ -333,4 +377,6 @@ def test_logits_are_not_kept_when_they_are_large(model, over):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model.token_logprobs(hidden, tokens, budget=4 * 67 if over else 2**27)
     logits, chunk = 60 * 67, 4 * 67
-    assert (chunk not in sizes and sum(sizes) < logits) if over else logits in sizes  # the hook sees what it is meant to see
+    assert (
+        (chunk not in sizes and sum(sizes) < logits) if over else logits in sizes
+    )  # the hook sees what it is meant to see

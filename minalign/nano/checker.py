@@ -61,22 +61,26 @@ def plots(genre: str) -> dict[str, list[Schema]]:
     return result
 
 
+@lru_cache(maxsize=None)
+def _surface_words(schema: Schema, role: str, form: str) -> tuple[frozenset, frozenset]:
+    """Return (every word of the surfaces of a slot, their last words)."""
+    surfaces = [re.split("[^A-Za-z']", entity.form(form)) for entity, _ in schema.entities(role)]
+    return frozenset(word for surface in surfaces for word in surface), frozenset(surface[-1] for surface in surfaces)
+
+
 def _words(schema: Schema, nodes, tails: frozenset, words: set) -> frozenset:
     """Add every word that a template's tree can write to `words`; `tails` are the unfinished words before and (returned) after it."""
-    def add(text: str, tails: frozenset) -> frozenset:
-        pieces = re.split(r"([^A-Za-z'])", text)
-        ends = {tail + pieces[0] for tail in tails}
-        if len(pieces) == 1:
-            return frozenset(ends)
-        words.update(ends, pieces[2:-1:2])
-        return frozenset({pieces[-1]})
-
     for node in nodes:
         if isinstance(node, str):
-            tails = add(node, tails)
+            first, *rest = re.split("[^A-Za-z']", node)
+            tails = frozenset(tail + first for tail in tails)
+            if rest:
+                words.update(tails, rest)
+                tails = frozenset({rest[-1]})
         elif isinstance(node, tuple):
-            role, form = node
-            tails = frozenset().union(*(add(entity.form(form), tails) for entity, _ in schema.entities(role)))
+            # A slot starts a word of its own, or is one word ("{job}s", "un{color}" are not written in this world).
+            inside, tails = _surface_words(schema, *node)
+            words.update(inside)
         else:
             tails = frozenset().union(*(_words(schema, choice, tails, words) for _, choice in node))
     return tails
@@ -206,3 +210,113 @@ def check(text: str, genre: str) -> list[Violation]:
             violations.append(Violation("word", word))
     _, reading = read(text, genre)
     return violations + list(reading.violations)
+
+
+# ---------------------------------------------------------------- corrupting a text
+
+def _parts(document: Document) -> tuple[Schema, dict]:
+    """Return the plot's first schema and role -> entity, from the record of a document."""
+    schema = plots(document.genre)[document.facts["schema"]][0]
+    bindings = {}
+    for role in schema.roles.keys() & document.facts.keys():
+        bindings |= {role: entity for entity, _ in schema.entities(role) if entity.name == document.facts[role]}
+    return schema, dict(sorted(bindings.items()))
+
+
+def _swap_entity(document: Document, draw: Draw, wanted) -> str | None:
+    """Return the text with one later mention of an entity replaced by another of its kind, or None if none is mentioned twice."""
+    schema, bindings = _parts(document)
+    text, swaps = document.text, []
+    for role, entity in bindings.items():
+        if not wanted(schema.roles[role]):
+            continue
+        others = [other for other, _ in schema.entities(role) if not re.search(rf"\b{re.escape(other.name)}\b", text)]
+        first = re.search(rf"\b{re.escape(entity.name)}\b", text)
+        # The longest form that stands there is replaced: "on the pier" by "at the market", "an owl" by "a goat".
+        for form in sorted({"", "a", "at", "to", "from"} & {"", *entity.forms}, key=lambda form: -len(entity.form(form))):
+            for found in re.finditer(rf"\b{re.escape(entity.form(form))}\b", text):
+                if first and found.start() > first.end() and others and not any(a <= found.start() < b for _, _, a, b in swaps):
+                    swaps.append((form, others, found.start(), found.end()))
+    if not swaps:
+        return None
+    form, others, start, end = draw.pick(swaps)
+    return text[:start] + draw.pick(others).form(form) + text[end:]
+
+
+def _swap_pronoun(document: Document, draw: Draw) -> str | None:
+    """Return the text with one pronoun flipped in a sentence that names the person, or None."""
+    flips = {"he": ["she"], "she": ["he"], "his": ["her"], "him": ["her"], "her": ["his", "him"], "himself": ["herself"],
+             "herself": ["himself"]}
+    schemas, options = plots(document.genre)[document.facts["schema"]], []
+    for sentence in sentences(document.text):
+        if not any(name in sentence for name in NAMES):
+            continue
+        for found in re.finditer(r"\b(he|she|his|him|her|himself|herself)\b", sentence):
+            changed = [sentence[:found.start()] + new + sentence[found.end():] for new in flips[found.group()]]
+            # Only what the grammar knows as a person's pronoun: "the old woman at her window" stays as it is.
+            options += [(sentence, new) for new in changed if parse_sentence(new, schemas)][:1]
+    if not options:
+        return None
+    sentence, changed = draw.pick(options)
+    return document.text.replace(sentence, changed, 1)
+
+
+def _swap_outcome(document: Document, draw: Draw) -> str | None:
+    """Return the text with one of its sentences that show the outcome replaced by one that shows the opposite, or None."""
+    schema, bindings = _parts(document)
+    opposite = {"good": "bad", "bad": "good"}.get(document.facts.get("outcome"))
+    shown = [(sentence, match.beat.name) for sentence in sentences(document.text)
+             for match in parse_sentence(sentence, [schema])[:1] if match.beat.by == "outcome" or "outcome" in match.beat.when]
+    if opposite is None or len({beat for _, beat in shown}) < 2:
+        return None  # with one such sentence the other would be another story, not a contradiction
+    other = tell(schema, draw, {**document.facts, "outcome": opposite}, Telling("", {}, bindings, []))
+    told = {beat: sentence for sentence, beat, _, _ in other.sentences if beat in {beat for _, beat in shown}}
+    swaps = [(sentence, told[beat]) for sentence, beat in shown if beat in told]
+    if not swaps:
+        return None
+    sentence, changed = draw.pick(swaps)
+    return document.text.replace(sentence, changed, 1)
+
+
+def _cut(document: Document, draw: Draw) -> str | None:
+    """Return the text with the end of its last sentence cut off."""
+    words = document.text.split(" ")
+    last = len(sentences(document.text)[-1].split(" "))
+    return " ".join(words[:len(words) - draw.integer(1, last - 1)]).rstrip(".!?,;:\"") if last > 2 else None
+
+
+def _misspell(document: Document, draw: Draw) -> str | None:
+    """Return the text with two letters of a word exchanged, so that no such word exists."""
+    options = []
+    for found in re.finditer(r"(?<![/\w])[a-z]{5,}\b", document.text):
+        word, i = found.group(), draw.integer(1, len(found.group()) - 3)
+        wrong = word[:i] + word[i + 1] + word[i] + word[i + 2:]
+        if wrong not in known_words():
+            options.append(document.text[:found.start()] + wrong + document.text[found.end():])
+    return draw.pick(options) if options else None
+
+
+_CORRUPTIONS = {
+    "name": lambda document, draw: _swap_entity(document, draw, "person".__eq__),
+    "place": lambda document, draw: _swap_entity(document, draw, "place".__eq__),
+    "thing": lambda document, draw: _swap_entity(document, draw, {"thing", "animal", "food", "job", "beast", "ship"}.__contains__),
+    "pronoun": _swap_pronoun,
+    "mood": _swap_outcome,
+    "unfinished": _cut,
+    "word": _misspell,
+}
+
+
+def corrupt(document: Document, draw: Draw, kind: str | None = None) -> tuple[str, str]:
+    """Return (text, kind): a document's text with one fact changed in one place, so that it contradicts itself.
+
+    kind: one of name, place, thing, pronoun, mood, unfinished, word; None draws one that the document has room for.
+    """
+    kinds = [kind] if kind else list(_CORRUPTIONS)
+    while kinds:
+        drawn = draw.pick(kinds)
+        text = _CORRUPTIONS[drawn](document, draw)
+        if text is not None and text != document.text:
+            return text, drawn
+        kinds.remove(drawn)
+    raise ValueError(f"nothing of kind {kind!r} to change in {document.text!r}")

@@ -2,9 +2,11 @@
 
     for document, nats in documents("train", seed=1): ...
 
-Every document has a record of facts, and a hash of that record decides which split it belongs to, so that no record is ever in
-two splits. Some combinations (a hero in a kind of story, a place in a weather) are kept out of training altogether.
+Every document has a record of facts, and a hash of that record decides which split it belongs to, so that no record
+is ever in two splits. Some combinations (a hero in a kind of story, a place in a weather) are kept out of training
+altogether.
 """
+
 import hashlib
 import json
 import math
@@ -14,7 +16,15 @@ from functools import lru_cache
 from minalign.nano.grammar import Document, Draw, tell
 
 # What share of the tokens each genre has, and its mean tokens per document (measured with the shipped vocabulary).
-TOKEN_SHARES = {"story": 0.42, "passage": 0.12, "review": 0.10, "joke": 0.09, "post": 0.09, "report": 0.08, "number": 0.10}
+TOKEN_SHARES = {
+    "story": 0.42,
+    "passage": 0.12,
+    "review": 0.10,
+    "joke": 0.09,
+    "post": 0.09,
+    "report": 0.08,
+    "number": 0.10,
+}
 TOKENS_PER_DOCUMENT = {"story": 107, "passage": 67, "review": 43, "joke": 20, "post": 134, "report": 96, "number": 16}
 GENRES = tuple(TOKEN_SHARES)
 SPLITS = ("train", "validation", "test")
@@ -32,15 +42,16 @@ def _bucket(*names) -> int:
 
 
 def held_out_pair(facts: dict) -> bool:
-    """Return True if the record holds a combination that is never in train: 2 % of hero x schema, 2 % of place x weather."""
+    """Return True if the record holds a combination that is never in train: 2 % of hero x schema, 2 % of place x
+    weather."""
     return any(a in facts and b in facts and _bucket(a, b, facts[a], facts[b]) < 20 for a, b in _HELD_OUT_PAIRS)
 
 
 def split_of(document: Document) -> str:
     """Return the split that a document's record of facts belongs to (train, validation, test about 96 : 2 : 2).
 
-    A combination that is never in train is in test. Number lines have no split of their own: their records are so small that a
-    held-out one would be a number that the model never saw as an answer.
+    A combination that is never in train is in test. Number lines have no split of their own: their records are so
+    small that a held-out one would be a number that the model never saw as an answer.
     """
     if held_out_pair(document.facts):
         return "test"
@@ -70,11 +81,19 @@ def story(draw: Draw) -> Document:
 
 @lru_cache(maxsize=1)
 def generators() -> dict:
-    """Return {genre: function of a Draw that returns a Document}. Imported here: the modules are large, and the tasks need one each."""
+    """Return {genre: function of a Draw that returns a Document}. Imported here: the modules are large, and the tasks
+    need one each."""
     from minalign.nano import jokes, numbers, passages, posts, reports, reviews
 
-    return {"story": story, "passage": passages.generate, "review": reviews.generate, "joke": jokes.generate,
-            "post": posts.generate, "report": reports.generate, "number": numbers.generate}
+    return {
+        "story": story,
+        "passage": passages.generate,
+        "review": reviews.generate,
+        "joke": jokes.generate,
+        "post": posts.generate,
+        "report": reports.generate,
+        "number": numbers.generate,
+    }
 
 
 def draw_document(draw: Draw, genre: str | None = None) -> Document:
@@ -87,8 +106,8 @@ def draw_document(draw: Draw, genre: str | None = None) -> Document:
 def documents(split: str, seed: int | str, genre: str | None = None) -> Iterator[tuple[Document, float]]:
     """Yield (document, nats) of one split for ever; the same arguments give the same documents.
 
-    nats: -log p of the choices that made the document (its genre among them, unless `genre` is given), the floor of its loss.
-    Documents of other splits are drawn and dropped.
+    nats: -log p of the choices that made the document (its genre among them, unless `genre` is given), the floor of
+    its loss. Documents of other splits are drawn and dropped.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")

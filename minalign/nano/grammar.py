@@ -1,13 +1,16 @@
 """A text is told from facts by a small grammar, and the same grammar reads it back.
 
-A genre is data: `Schema`s made of `Beat`s made of templates. `tell` draws facts and words and writes the text; `parse_sentence`
-compiles the same templates to regular expressions and recovers which beat a sentence tells and who it is about; `check` uses that
-to find contradictions. Every random choice goes through one `Draw`, which keeps its own -log p: the sum over a corpus is the
-loss that no language model can beat, the floor that pre-training is measured against.
+A genre is data: `Schema`s made of `Beat`s made of templates. `tell` draws facts and words and writes the text;
+`parse_sentence` compiles the same templates to regular expressions and recovers which beat a sentence tells and who
+it is about; `check` uses that to find contradictions. Every random choice goes through one `Draw`, which keeps its
+own -log p: the sum over a corpus is the loss that no language model can beat, the floor that pre-training is measured
+against.
 
-Template language: `[a|b|c]` one of several (nested; `[a~3|b]` weighs a three times; an empty one is allowed), `{role}` the entity
-bound to a role, `{role.form}` one of its forms (`{hero.his}`, `{thing.a}`; a capital first letter capitalises), ` || ` between sentences.
+Template language: `[a|b|c]` one of several (nested; `[a~3|b]` weighs a three times; an empty one is allowed),
+`{role}` the entity bound to a role, `{role.form}` one of its forms (`{hero.his}`, `{thing.a}`; a capital first letter
+capitalises), ` || ` between sentences.
 """
+
 import math
 import random
 import re
@@ -18,7 +21,8 @@ from functools import lru_cache
 class Draw:
     """Seeded random choices that add up their own surprisal.
 
-    `nats` is -log p of everything drawn so far: an upper bound on -log p(text), tight when different choices give different texts.
+    `nats` is -log p of everything drawn so far: an upper bound on -log p(text), tight when different choices give
+    different texts.
     """
 
     def __init__(self, seed: int | str | random.Random):
@@ -71,9 +75,9 @@ class Entity:
 class Beat:
     """One step of a telling: `options` is a list of templates, or a dict key -> templates.
 
-    A dict key (optionally `key~weight`) is drawn and recorded as the fact `name`, or looked up in the fact `by`; a beat without an
-    option for that key is not told. `p` is the chance to be told, `when` {fact: value or values} a condition, `valence` how good the
-    told event is for the main person (+1, 0, -1; a number or {key: number}).
+    A dict key (optionally `key~weight`) is drawn and recorded as the fact `name`, or looked up in the fact `by`; a
+    beat without an option for that key is not told. `p` is the chance to be told, `when` {fact: value or values} a
+    condition, `valence` how good the told event is for the main person (+1, 0, -1; a number or {key: number}).
     """
 
     name: str
@@ -103,7 +107,8 @@ class Beat:
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """A kind of event: roles {role: kind of entity}, beats in order, `facts` {name: {value: weight}} drawn before the telling."""
+    """A kind of event: roles {role: kind of entity}, beats in order, `facts` {name: {value: weight}} drawn before the
+    telling."""
 
     name: str
     roles: dict[str, str]
@@ -122,7 +127,8 @@ class Schema:
 
 @dataclass
 class Document:
-    """One training document: `parts` are tokenised separately and concatenated; `facts` is the record that it was told from."""
+    """One training document: `parts` are tokenised separately and concatenated; `facts` is the record that it was
+    told from."""
 
     genre: str
     parts: list[str]
@@ -136,7 +142,8 @@ class Document:
 
 @dataclass
 class Telling:
-    """What `tell` returns: the text, its facts, role -> entity, and per sentence (sentence, beat name, key, valence)."""
+    """What `tell` returns: the text, its facts, role -> entity, and per sentence (sentence, beat name, key,
+    valence)."""
 
     text: str
     facts: dict
@@ -149,6 +156,7 @@ class Telling:
 
 
 # ---------------------------------------------------------------- templates
+
 
 def _parse(template: str):
     """Return the template's tree: a list of str | (role, form) | [(weight, subtree), ...]."""
@@ -217,13 +225,17 @@ def _render(nodes, slot_text, draw: Draw) -> str:
 
 
 def _holds(when: dict, facts: dict) -> bool:
-    return all(facts.get(name) in (values if isinstance(values, (tuple, list, set)) else (values,)) for name, values in when.items())
+    return all(
+        facts.get(name) in (values if isinstance(values, (tuple, list, set)) else (values,))
+        for name, values in when.items()
+    )
 
 
 def tell(schema: Schema, draw: Draw, facts: dict | None = None, telling: Telling | None = None) -> Telling:
     """Tell `schema` once; facts and entities are drawn when first needed.
 
-    `facts` fixes some facts beforehand; `telling` continues an earlier telling (its facts and bindings are kept, as a summary needs).
+    `facts` fixes some facts beforehand; `telling` continues an earlier telling (its facts and bindings are kept, as a
+    summary needs).
     """
     bindings = dict(telling.bindings) if telling else {}
     known = {**(telling.facts if telling else {"schema": schema.name}), **(facts or {})}
@@ -261,9 +273,11 @@ def tell(schema: Schema, draw: Draw, facts: dict | None = None, telling: Telling
 
 # ---------------------------------------------------------------- the grammar backwards
 
+
 @dataclass(frozen=True)
 class Match:
-    """A way to read one sentence: who tells it (schema, beat, key), its valence, and role -> names that fit (empty = contradiction)."""
+    """A way to read one sentence: who tells it (schema, beat, key), its valence, and role -> names that fit (empty =
+    contradiction)."""
 
     schema: Schema
     beat: Beat
@@ -293,21 +307,25 @@ def _compile(schema: Schema, nodes, groups: list) -> str:
         elif isinstance(node, tuple):
             groups.append(node)
             choices = sorted(_surfaces(schema, *node), key=len, reverse=True)
-            # Hundreds of names in hundreds of patterns would take minutes to compile: those are looked up after the match.
-            pattern.append("(" + "|".join(map(re.escape, choices)) + ")" if len(choices) <= 80 else "([A-Za-z0-9' ]+?)")
+            # Hundreds of names in hundreds of patterns would take minutes to compile: those are looked up after the
+            # match.
+            pattern.append("(" + "|".join(map(re.escape, choices)) + ")" if len(choices) <= 120 else "([A-Za-z0-9' ]+?)")
         else:
             pattern.append("(?:" + "|".join(_compile(schema, choice, groups) for _, choice in node) + ")")
     return "".join(pattern)
 
 
-_regex = lru_cache(maxsize=None)(re.compile)  # compiled when first needed: a text needs few of a genre's thousand patterns
+_regex = lru_cache(maxsize=None)(
+    re.compile
+)  # compiled when first needed: a text needs few of a genre's thousand patterns
 
 
 @lru_cache(maxsize=None)
 def _readers(schema: Schema) -> list:
     """Return (anchor, pattern, groups, beat, key) for every sentence of a schema's templates.
 
-    The anchor is the longest literal that the sentence must contain: a substring test is 50 times cheaper than the regex it saves.
+    The anchor is the longest literal that the sentence must contain: a substring test is 50 times cheaper than the
+    regex it saves.
     """
     readers = []
     for beat in schema.beats:
@@ -323,7 +341,11 @@ def _readers(schema: Schema) -> list:
 
 def split_sentences(text: str) -> list[str]:
     """Split a paragraph where a sentence end is followed by a space and a capital, digit or opening quote."""
-    return [piece for piece in re.split(r"(?<=[.!?])[ \n]+(?=[A-Z0-9\"])|(?<=[.!?]\")[ \n]+(?=[A-Z0-9\"])", text.strip()) if piece]
+    return [
+        piece
+        for piece in re.split(r"(?<=[.!?])[ \n]+(?=[A-Z0-9\"])|(?<=[.!?]\")[ \n]+(?=[A-Z0-9\"])", text.strip())
+        if piece
+    ]
 
 
 def parse_sentence(sentence: str, schemas: list[Schema]) -> list[Match]:
@@ -338,8 +360,11 @@ def parse_sentence(sentence: str, schemas: list[Schema]) -> list[Match]:
             found = next((m for m in map(_regex(pattern).fullmatch, variants) if m), None)
             if not found:
                 continue
-            slots = [(role, _surfaces(schema, role, form).get(surface))
-                     for (role, form), surface in zip(groups, found.groups()) if surface is not None]
+            slots = [
+                (role, _surfaces(schema, role, form).get(surface))
+                for (role, form), surface in zip(groups, found.groups())
+                if surface is not None
+            ]
             if any(names is None for _, names in slots):
                 continue
             bindings: dict[str, frozenset] = {}

@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
-from minalign.model import GPT2, GPT2Config, KVCache
+from minalign.generate import generate, left_pad
+from minalign.hub import from_pretrained, save_pretrained
+from minalign.model import GPT2, GPT2Config
 from minalign.nano.bpe import number_merges, train_bpe, write_vocab
+from minalign.nano.checker import check
 from minalign.nano.corpus import GENRES, documents, encode, genre_nats, held_out_pair
 from minalign.nano.numbers import MAIN_PROMPT
 from minalign.tokenizer import Tokenizer
 
-WEIGHTS = Path(__file__).parent / "weights"
 N_POSITIONS = 512
-CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 CHUNK = 1024  # documents that are generated and shuffled together: the unit from which a resumed run goes on
 
 
@@ -244,39 +244,6 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, (args.steps - step) / (args.decay * args.steps))
 
 
-def hf_config(config: GPT2Config) -> dict:
-    """Return the config.json that transformers and minalign read."""
-    keys = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "activation_function", "layer_norm_epsilon",
-            "initializer_range", "tie_word_embeddings", "bos_token_id", "eos_token_id")
-    return {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **{key: getattr(config, key) for key in keys},
-            "n_ctx": config.n_positions, "n_inner": None, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
-            "torch_dtype": "float16"}
-
-
-def write_model(model: GPT2, out: Path) -> None:
-    """Write config.json and model.safetensors (fp16, Hugging Face's names and orientation) into `out`."""
-    tensors = {}
-    for name, weight in model.state_dict().items():
-        if name != "lm_head.weight":  # tied to the embedding
-            weight = weight.T if name.endswith(CONV1D) else weight
-            tensors[name] = weight.detach().to("cpu", torch.float16).contiguous()
-    save_file(tensors, out / "model.safetensors.tmp", metadata={"format": "pt"})
-    os.replace(out / "model.safetensors.tmp", out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(hf_config(model.config), indent=2) + "\n")
-
-
-def read_model(folder: Path) -> GPT2:
-    """Return the model of a folder that `write_model` wrote, in fp32."""
-    fields = json.loads((folder / "config.json").read_text())
-    model = GPT2(GPT2Config(**{key: value for key, value in fields.items() if key in GPT2Config.__dataclass_fields__}))
-    tensors = {name: (weight.T if name.endswith(CONV1D) else weight).float()
-               for name, weight in load_file(folder / "model.safetensors").items()}
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if unexpected or missing != ["lm_head.weight"]:
-        raise ValueError(f"{folder}: missing {missing}, unexpected {unexpected}")
-    return model
-
-
 def save_checkpoint(path: Path, model: GPT2, optimizers: list, state: dict) -> None:
     """Write all that --resume needs, atomically."""
     torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], **state}, f"{path}.tmp")
@@ -330,28 +297,21 @@ def train(args: argparse.Namespace, out: Path, tokenizer: Tokenizer, device: tor
             for genre, (held, floor, gap) in held_out(model, data, device, pool).items():
                 write_line(log, {"step": state["step"], "genre": genre, "held_out": held, "floor": floor, "gap": gap})
             save_checkpoint(checkpoint, model, optimizers, state)
-    write_model(model, out)
+    save_pretrained(model, out, torch.float16)
     return {"tokens": state["tokens"], "seconds": state["seconds"], "steps": state["step"]}
 
 
 # ---------------------------------------------------------------- the card
 
-@torch.no_grad()
-def sample(model: GPT2, tokenizer: Tokenizer, prompts: list[str], rng: random.Random, room: int = 300) -> list[str]:
+def sample(model: GPT2, tokenizer: Tokenizer, prompts: list[str], seed: int = 0, room: int = 300) -> list[str]:
     """Return prompt + continuation, up to the end of the text, at temperature 1."""
-    texts = []
-    for prompt in prompts:
-        tokens = tokenizer.encode(prompt)
-        prefix, hidden = model.encode_prefix(torch.tensor([tokens], device=model.device))
-        cache = KVCache(prefix, room)
-        while len(tokens) < cache.keys[0].size(2):
-            cdf = model.lm_head(hidden).double().softmax(-1).cumsum(-1)[0]
-            token = min(int((cdf < rng.random() * float(cdf[-1])).sum()), len(cdf) - 1)
-            if token == tokenizer.eot:
-                break
-            tokens.append(token)
-            hidden = model(torch.tensor([[token]], device=model.device), cache=cache)[:, -1]
-        texts.append(tokenizer.decode(tokens))
+    generator, texts = torch.Generator().manual_seed(seed), []
+    for i in range(0, len(prompts), 50):
+        rows = [tokenizer.encode(prompt) for prompt in prompts[i:i + 50]]
+        tokens, mask = left_pad(rows, tokenizer.eot, model.device)
+        out = generate(model, tokens, tokenizer.eot, max_new_tokens=room, prompt_mask=mask, generator=generator)
+        for row, new, real in zip(rows, out.tokens, out.mask):
+            texts.append(tokenizer.decode(row + [token for token in new[real].tolist() if token != tokenizer.eot]))
     return texts
 
 
@@ -381,12 +341,9 @@ def number_numbers(model: GPT2, tokenizer: Tokenizer) -> dict:
 
 def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, run: dict, eval_documents: int = 400) -> None:
     """Measure the weights in `out` and write CARD.md."""
-    from minalign.nano.checker import check
-
-    tokenizer, model = Tokenizer.from_folder(out), read_model(out).to(device)
+    tokenizer, model = Tokenizer.from_folder(out), from_pretrained(str(out)).to(device)
     table = held_out(model, held_out_data(tokenizer, eval_documents, "test"), device, pool)
-    rng = random.Random(0)
-    stories = sample(model, tokenizer, openings("story", 300, None), rng)
+    stories = sample(model, tokenizer, openings("story", 300, None))
     clean = sum(not check(story, "story") for story in stories) / len(stories)
     numbers = number_numbers(model, tokenizer)
     parameters = sum(p.numel() for p in model.parameters())
@@ -428,7 +385,7 @@ def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, run: d
     ]
     for genre in GENRES:
         lines += ["", f"### {genre}", ""]
-        lines += ["- " + text.replace("\n", " / ") for text in sample(model, tokenizer, openings(genre, 10, 3), rng)]
+        lines += ["- " + text.replace("\n", " / ") for text in sample(model, tokenizer, openings(genre, 10, 3))]
     (out / "CARD.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines[:40]), flush=True)
 

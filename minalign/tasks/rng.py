@@ -1,16 +1,19 @@
 """rng: make a language model draw numbers from a stated distribution, and know exactly how far it is from it.
 
-A response is right when it is the canonical token sequence of one string of the support, followed by the stop. The support of
-integers is 0..100, both included, here and nowhere else; real-valued distributions live on a grid of two decimals. Because the
-support can be enumerated, one batched forward gives the policy's exact distribution over it.
+A response is right when it is the canonical token sequence of one string of the support, followed by the stop. The
+support of integers is 0..100, both included, here and nowhere else; real-valued distributions live on a grid of two
+decimals. Because the support can be enumerated, one batched forward gives the policy's exact distribution over it.
 
-The reward of strings outside the support decides what the exact optimum is. There are about V^l of them at length l, so a constant
-penalty is swamped by their number (with -8, a thousand-word vocabulary and three tokens, 99.9 % of the "target" is junk). Here
+The reward of strings outside the support decides what the exact optimum is. There are about V^l of them at length l,
+so a constant penalty is swamped by their number (with -8, a thousand-word vocabulary and three tokens, 99.9 % of the
+"target" is junk). Here
     log R(w) = log pmf(w)  on the support,      log R(w) = -penalty - |w| * per_token  outside,  per_token >= log V,
 and `target_valid_mass` is the closed form of what that leaves to the support.
 
 Shapes: K strings of the support, R tokens, B responses, S = R + 1 prefixes, V vocabulary.
 """
+
+import contextlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +29,19 @@ from minalign.nano.numbers import TEMPLATES
 from minalign.tokenizer import Tokenizer
 
 LOW, HIGH = 0, 100  # the support of every integer target, both ends included
-SMALLEST = 1e-8  # a string with less probability than this is not worth a bit of float32: it counts as outside the support
+SMALLEST = (
+    1e-8  # a string with less probability than this is not worth a bit of float32: it counts as outside the support
+)
 MAIN = "The following is a random integer drawn uniformly between {a:g} and {b:g}: "
 LONG_NAMES = {"uniform": "uniform discrete", "uniform_real": "uniform continuous"}
 DEFAULTS = {  # the reference's parameters where it names some
-    "uniform": {"a": LOW, "b": HIGH}, "poisson": {"lam": 4.0}, "binomial": {"n": 10, "p": 0.5}, "geometric": {"p": 0.5},
-    "gaussian": {"mean": 0.0, "std_dev": 1.0}, "exponential": {"scale": 1.0}, "uniform_real": {"a": 0.0, "b": 1.0},
+    "uniform": {"a": LOW, "b": HIGH},
+    "poisson": {"lam": 4.0},
+    "binomial": {"n": 10, "p": 0.5},
+    "geometric": {"p": 0.5},
+    "gaussian": {"mean": 0.0, "std_dev": 1.0},
+    "exponential": {"scale": 1.0},
+    "uniform_real": {"a": 0.0, "b": 1.0},
 }
 
 
@@ -47,11 +57,15 @@ class Target:
     @property
     def label(self) -> str:
         """A short name for files and tables: `poisson-lam4`."""
-        return "-".join([self.name] + [f"{key}{value:g}" for key, value in self.params.items() if self.params != DEFAULTS.get(self.name)])
+        return "-".join(
+            [self.name]
+            + [f"{key}{value:g}" for key, value in self.params.items() if self.params != DEFAULTS.get(self.name)]
+        )
 
 
 def parse_target(spec: str, low: int = LOW, high: int = HIGH) -> Target:
-    """Read `poisson`, `poisson:lam=20`, `uniform:a=0:b=50`, ... or the path of a pmf file; low and high are uniform's default bounds.
+    """Read `poisson`, `poisson:lam=20`, `uniform:a=0:b=50`, ... or the path of a pmf file; low and high are uniform's
+    default bounds.
 
     A pmf file has a line `text probability` for each string. Entries of probability 0 count as outside the support.
     """
@@ -59,23 +73,31 @@ def parse_target(spec: str, low: int = LOW, high: int = HIGH) -> Target:
     if name not in DEFAULTS:
         if Path(spec).is_file():
             return _from_file(Path(spec))
-        raise UserError(f"--target {spec}: expected one of {', '.join(DEFAULTS)} or the path of a pmf file; it is neither.")
+        raise UserError(
+            f"--target {spec}: expected one of {', '.join(DEFAULTS)} or the path of a pmf file; it is neither."
+        )
     params = dict(DEFAULTS[name])
     if name == "uniform":
         params.update(a=low, b=high)
     for pair in pairs:
         key, _, value = pair.partition("=")
         try:
-            params[key] = {**params}[key] * 0 + float(value)
-        except (KeyError, ValueError):
-            raise UserError(f"--target {spec}: expected {name}" + "".join(f":{k}=NUMBER" for k in DEFAULTS[name])
-                            + f"; found {pair!r}.") from None
+            if key not in params or not math.isfinite(float(value)):
+                raise ValueError
+            params[key] = float(value)
+        except ValueError:
+            raise UserError(
+                f"--target {spec}: expected {name}"
+                + "".join(f":{k}=NUMBER" for k in DEFAULTS[name])
+                + f"; found {pair!r}."
+            ) from None
     texts, weights = _weights(name, params, spec)
     return _normalised(name, texts, np.array(weights, dtype=np.float64), params, spec)
 
 
 def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]]:
     """Return the strings of the support and their unnormalised probabilities."""
+
     def need(ok: bool, what: str):
         if not ok:
             raise UserError(f"--target {spec}: expected {what}.")
@@ -96,7 +118,9 @@ def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]
     if name == "geometric":
         p = params["p"]
         need(0.01 <= p < 1, "0.01 <= p < 1")
-        return list(map(str, integers))[1:], [p * (1 - p) ** (n - 1) for n in integers][1:]  # trials up to the first success: from 1
+        return list(map(str, integers))[1:], [p * (1 - p) ** (n - 1) for n in integers][
+            1:
+        ]  # trials up to the first success: from 1
     # Real numbers: the probability of a grid point is that of the interval of width 0.01 around it.
     if name == "gaussian":
         mean, std = params["mean"], params["std_dev"]
@@ -117,7 +141,11 @@ def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]
 
 def _from_file(path: Path) -> Target:
     texts, weights = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected UTF-8 text with a line `text probability` each, found other bytes.") from None
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         text, _, value = line.strip().rpartition(" ")
@@ -126,7 +154,10 @@ def _from_file(path: Path) -> Target:
         except ValueError:
             weight = math.nan
         if not text.strip() or not 0 <= weight < math.inf or text.strip() in texts:
-            raise UserError(f"{path}:{number}: expected `text probability` (each text once, probability >= 0), found {line.strip()[:60]!r}.")
+            raise UserError(
+                f"{path}:{number}: expected `text probability` (each text once, probability >= 0), "
+                f"found {line.strip()[:60]!r}."
+            )
         texts.append(text.strip())
         weights.append(weight)
     return _normalised(path.stem, texts, np.array(weights, dtype=np.float64), {}, str(path))
@@ -140,55 +171,89 @@ def _normalised(name: str, texts: list[str], weights: np.ndarray, params: dict, 
 
 
 def prompt_of(target: Target, template: str = "main") -> str:
-    """Return the prompt: `main` (the reference's only active one; for other distributions its template `following`) or a template."""
-    if template == "main" and target.name == "uniform":
+    """Return the prompt: `main` (the reference's only active one; for other distributions its template `following`)
+    or a template."""
+    if template == "main" and target.name == "uniform" and target.params:  # not a file of that name
         return MAIN.format(**target.params)
     name = "following" if template == "main" else template
     kind = "real number" if any("." in text for text in target.texts) else "integer"
     parameters = ", ".join(f"{key}={value:g}" for key, value in target.params.items()) or "pmf=custom"
-    return TEMPLATES[name].format(type_of_number=kind, distribution=LONG_NAMES.get(target.name, target.name), parameters=parameters)
+    return TEMPLATES[name].format(
+        type_of_number=kind, distribution=LONG_NAMES.get(target.name, target.name), parameters=parameters
+    )
 
 
 class Condition:
-    """A target under a prompt: the tokens of both, the reward of any response, and the exact evaluation of any policy."""
+    """A target under a prompt: the tokens of both, the reward of any response, and the exact evaluation of any
+    policy."""
 
-    def __init__(self, target: Target, template: str, tokenizer: Tokenizer, max_len: int, penalty: float, per_token: float = 0.0,
-                 device: torch.device | str = "cpu"):
-        """penalty, per_token: see the module's docstring, nats; per_token 0 = log V, the least that keeps junk in check.
+    def __init__(
+        self,
+        target: Target,
+        template: str,
+        tokenizer: Tokenizer,
+        max_len: int,
+        penalty: float,
+        per_token: float = 0.0,
+        device: torch.device | str = "cpu",
+    ):
+        """penalty, per_token: see the module's docstring, nats; per_token 0 = log V, the least that keeps junk in
+        check.
 
-        Raises UserError where a string needs more than max_len tokens or the target leaves less than 0.99999 to the support.
+        Raises UserError where a string needs more than max_len tokens or the target leaves less than 0.99999 to the
+        support.
         """
-        self.target, self.template, self.tokenizer, self.max_len, self.stop = target, template, tokenizer, max_len, tokenizer.eot
+        self.target, self.template, self.tokenizer, self.max_len, self.stop = (
+            target,
+            template,
+            tokenizer,
+            max_len,
+            tokenizer.eot,
+        )
         self.label = f"{target.label}/{template}"
         self.text = prompt_of(target, template)
-        self.prompt = torch.tensor([tokenizer.encode(self.text)], device=device)  # (1, P); prompt and response are tokenised apart
+        self.prompt = torch.tensor(
+            [tokenizer.encode(self.text)], device=device
+        )  # (1, P); prompt and response are tokenised apart
         self.penalty, self.per_token = penalty, per_token or math.log(tokenizer.n_vocab)
         encoded = [tokenizer.encode(text) for text in target.texts]
         longest = max(encoded, key=len)
         if len(longest) > max_len:
-            raise UserError(f"{target.texts[encoded.index(longest)]!r} needs {len(longest)} tokens in this vocabulary, --max_len allows {max_len}.\n"
-                            f"Set --max_len {len(longest)}, or use a model whose vocabulary has tokens for these numbers.")
+            raise UserError(
+                f"{target.texts[encoded.index(longest)]!r} needs {len(longest)} tokens in this vocabulary, "
+                f"--max_len allows {max_len}.\n"
+                f"Set --max_len {len(longest)}, or use a model whose vocabulary has tokens for these numbers."
+            )
         self.log_pmf = {tuple(ids): math.log(p) for ids, p in zip(encoded, target.probs)}
         R = max_len + 1
         padded = [ids + [self.stop] * (R - len(ids)) for ids in encoded]
-        self.tokens = torch.tensor(padded, device=device)[:, :max_len]  # (K, R): a string of max_len tokens needs no stop
-        self.mask = torch.arange(max_len, device=device) <= torch.tensor([len(ids) for ids in encoded], device=device)[:, None]
+        self.tokens = torch.tensor(padded, device=device)[
+            :, :max_len
+        ]  # (K, R): a string of max_len tokens needs no stop
+        self.mask = (
+            torch.arange(max_len, device=device) <= torch.tensor([len(ids) for ids in encoded], device=device)[:, None]
+        )
         self.probs = torch.tensor(target.probs, device=device)  # (K,) float64
 
         per_length = [sum(len(ids) == length for ids in encoded) for length in range(1, max_len + 1)]
-        junk = [((tokenizer.n_vocab - 1) ** l - valid) * math.exp(-penalty - l * self.per_token)
-                for l, valid in enumerate(per_length, 1)]
+        junk = [
+            ((tokenizer.n_vocab - 1) ** l - valid) * math.exp(-penalty - l * self.per_token)
+            for l, valid in enumerate(per_length, 1)
+        ]
         self.target_valid_mass = 1 / (1 + sum(junk))
         if self.target_valid_mass < 0.99999:
-            raise UserError(f"this reward leaves only {self.target_valid_mass:.6f} of its own optimum to the support (at least 0.99999 is "
-                            f"needed): there are {tokenizer.n_vocab - 1:,}^length other strings.\nRaise --invalid_penalty "
-                            f"(now {penalty:g}), or --invalid_per_token (now {self.per_token:.2f}, 0 = log V = {math.log(tokenizer.n_vocab):.2f}).")
+            raise UserError(
+                f"this reward leaves only {self.target_valid_mass:.6f} of its own optimum to the support (at least "
+                f"0.99999 is needed): there are {tokenizer.n_vocab - 1:,}^length others.\nRaise --invalid_penalty "
+                f"(now {penalty:g}), or --invalid_per_token (now {self.per_token:.2f}, "
+                f"0 = log V = {math.log(tokenizer.n_vocab):.2f})."
+            )
 
     def log_reward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return log R of every prefix of every response: (B, S) float32, entry t is that of the first t tokens.
 
-        tokens: (B, R) int64. lengths: (B,) tokens before the stop. Entries beyond lengths are 0, and so is the empty prefix's: the
-        stop is impossible there, nothing reads it.
+        tokens: (B, R) int64. lengths: (B,) tokens before the stop. Entries beyond lengths are 0, and so is the empty
+        prefix's: the stop is impossible there, nothing reads it.
         """
         rewards = torch.zeros(tokens.size(0), tokens.size(1) + 1)
         for row, (ids, n) in enumerate(zip(tokens.tolist(), lengths.tolist())):
@@ -198,7 +263,8 @@ class Condition:
 
     @torch.no_grad()
     def probabilities(self, model: GPT2) -> Tensor:
-        """Return the policy's exact probability of every string of the support: (K,) float64, by one batched forward."""
+        """Return the policy's exact probability of every string of the support: (K,) float64, by one batched
+        forward."""
         logprobs, _ = score(model, self.prompt, self.tokens, self.mask, self.stop, min_new_tokens=1)
         return logprobs.double().sum(1).exp()
 
@@ -215,23 +281,30 @@ class Condition:
     def evaluate_sampled(self, model: GPT2, n: int, generator: torch.Generator) -> dict[str, float]:
         """Return what n samples say, for a cross-check of the exact numbers, with the noise floor of so many samples.
 
-        A sample counts only if it is exactly a string of the support and its stop. Expected under perfect sampling of K strings:
-        KL(empirical || target) about (K - 1) / 2n.
+        A sample counts only if it is exactly a string of the support and its stop. Expected under perfect sampling of
+        K strings: KL(empirical || target) about (K - 1) / 2n.
         """
         index = {ids: k for k, ids in enumerate(self.log_pmf)}
         counts = np.zeros(len(index))
         for batch in self.sample(model, n, generator):
             for ids, length, stopped in zip(batch.tokens.tolist(), batch.mask.sum(1).tolist(), batch.stopped.tolist()):
-                k = index.get(tuple(ids[:length - stopped]))
+                k = index.get(tuple(ids[: length - stopped]))
                 if k is not None:
                     counts[k] += 1
         valid = counts.sum()
         q, t = counts / max(valid, 1), self.target.probs
         seen = q > 0
         kl = float((q[seen] * np.log(q[seen] / t[seen])).sum()) if valid else math.nan
-        return {"sampled_n": n, "sampled_nan": int(n - valid), "sampled_valid_mass": valid / n, "sampled_support": int(seen.sum()),
-                "sampled_kl_policy_target_valid": kl, "sampled_tv_valid": float(abs(q - t).sum() / 2),
-                "sampled_kl_noise_floor": (len(t) - 1) / (2 * n), "sampled_tv_noise_floor": float(np.sqrt(t / (2 * np.pi * n)).sum())}
+        return {
+            "sampled_n": n,
+            "sampled_nan": int(n - valid),
+            "sampled_valid_mass": valid / n,
+            "sampled_support": int(seen.sum()),
+            "sampled_kl_policy_target_valid": kl,
+            "sampled_tv_valid": float(abs(q - t).sum() / 2),
+            "sampled_kl_noise_floor": (len(t) - 1) / (2 * n),
+            "sampled_tv_noise_floor": float(np.sqrt(t / (2 * np.pi * n)).sum()),
+        }
 
     def decode(self, samples: Samples) -> list[str]:
         """Return the text of each response, without its stop."""
@@ -239,10 +312,11 @@ class Condition:
         return [self.tokenizer.decode(ids[:n]) for ids, n in zip(samples.tokens.tolist(), lengths.tolist())]
 
     def head_floor(self, model: GPT2, steps: int = 200) -> float:
-        """Return the least KL(target, policy) of the first token that the model's frozen head allows, whatever its blocks do.
+        """Return the least KL(target, policy) of the first token that the model's frozen head allows, whatever its
+        blocks do.
 
-        The last hidden state itself is optimised, through the final layer norm, by L-BFGS. With tokens beyond the first this is a
-        lower bound. An adapter on lm_head removes the floor. Call it with adapters disabled.
+        The last hidden state itself is optimised, through the final layer norm, by L-BFGS. With tokens beyond the
+        first this is a lower bound. An adapter on lm_head removes the floor. Call it with adapters disabled.
         """
         ids, mass = {}, []
         for row, p in zip(self.tokens[:, 0].tolist(), self.probs.tolist()):
@@ -257,11 +331,15 @@ class Condition:
             _, start = model.encode_prefix(self.prompt)
         # Start from the model's own state, before the layer norm's gain and bias.
         x = ((start[0].float() - norm.bias) / norm.weight).detach().requires_grad_(True)
-        optimizer = torch.optim.LBFGS([x], max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-10)
+        optimizer = torch.optim.LBFGS(
+            [x], max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-10
+        )
 
         def closure():
             optimizer.zero_grad()
-            hidden = torch.nn.functional.layer_norm(x, x.shape, norm.weight.detach().float(), norm.bias.detach().float(), norm.eps)
+            hidden = torch.nn.functional.layer_norm(
+                x, x.shape, norm.weight.detach().float(), norm.bias.detach().float(), norm.eps
+            )
             logits = weight @ hidden
             loss = (p * (p.log() - logits[tokens] + logits[allowed].logsumexp(0))).sum()
             loss.backward()
@@ -274,10 +352,11 @@ class Condition:
 def distances(target: Tensor, policy: Tensor, target_invalid: float) -> dict[str, float]:
     """Compare two distributions over the support, exactly.
 
-    target, policy: (K,) float64, the target sums to one, the policy to its valid mass. target_invalid: what the reward's own optimum
-    leaves outside. `*_valid` is given a valid response; the others count all invalid responses as one more outcome, with probability
-    target_invalid under the target (so that KL(policy, target) is finite). `support`: strings with at least a fifth of their due.
-    Ratios are over the strings with target probability >= 1e-4.
+    target, policy: (K,) float64, the target sums to one, the policy to its valid mass. target_invalid: what the
+    reward's own optimum leaves outside. `*_valid` is given a valid response; the others count all invalid responses
+    as one more outcome, with probability target_invalid under the target (so that KL(policy, target) is finite).
+    `support`: strings with at least a fifth of their due. Ratios are over the strings with target probability >=
+    1e-4 (half the largest one's where that is less).
     """
     valid = policy.sum()
     q = policy / valid
@@ -290,11 +369,75 @@ def distances(target: Tensor, policy: Tensor, target_invalid: float) -> dict[str
 
     middle = (p_all + t_all) / 2
     ratio = policy / target
-    common = target >= 1e-4
+    common = target >= min(1e-4, target.max().item() / 2)
     return {
-        "kl_target_policy": kl(target, policy), "kl_policy_target": kl(p_all, t_all), "js": (kl(p_all, middle) + kl(t_all, middle)) / 2,
-        "tv": (p_all - t_all).abs().sum().item() / 2, "kl_target_policy_valid": kl(target, q), "kl_policy_target_valid": kl(q, target),
-        "tv_valid": (q - target).abs().sum().item() / 2, "valid_mass": valid.item(),
-        "support": int((ratio >= 0.2)[common].sum()), "support_size": int(common.sum()),
-        "min_ratio": ratio[common].min().item(), "max_ratio": ratio[common].max().item(),
+        "kl_target_policy": kl(target, policy),
+        "kl_policy_target": kl(p_all, t_all),
+        "js": (kl(p_all, middle) + kl(t_all, middle)) / 2,
+        "tv": (p_all - t_all).abs().sum().item() / 2,
+        "kl_target_policy_valid": kl(target, q),
+        "kl_policy_target_valid": kl(q, target),
+        "tv_valid": (q - target).abs().sum().item() / 2,
+        "valid_mass": valid.item(),
+        "support": int((ratio >= 0.2)[common].sum()),
+        "support_size": int(common.sum()),
+        "min_ratio": ratio[common].min().item(),
+        "max_ratio": ratio[common].max().item(),
     }
+
+
+def describe(conditions: list[Condition], floor: float, removed: bool) -> None:
+    """Print what the policy is asked for and the two limits of any such run: the reward's invalid mass, the head's
+    floor."""
+    first = conditions[0]
+    more = f" and {len(conditions) - 1} more" if len(conditions) > 1 else ""
+    print(
+        f"\nprompt        {first.text!r}{more}\n"
+        f"target        {first.target.label}, {len(first.target.texts)} strings; the reward's own optimum has "
+        f"{1 - first.target_valid_mass:.1e} outside them\n"
+        f"head's floor  KL {floor:.1e}, the least that the frozen output head allows"
+        f"{' (the adapter on lm_head removes it)' if removed else ''}"
+    )
+
+
+def held_out(conditions: list[Condition], build) -> list[Condition]:
+    """Return conditions that were not trained on: the other templates, and other bounds of a uniform target.
+
+    build: function of a Target and a template that returns a Condition.
+    """
+    target, seen = conditions[0].target, {condition.text for condition in conditions}
+    unseen = [build(target, template) for template in ("main", *TEMPLATES)]
+    for high in (50, 520) if target.name == "uniform" else ():
+        with contextlib.suppress(UserError):  # 520 may need more tokens than --max_len
+            unseen.append(build(parse_target(f"uniform:a=0:b={high}"), "main"))
+    return [condition for condition in unseen if condition.text not in seen]
+
+
+def report(
+    conditions: list[Condition], before: list[dict], after: list[dict], unseen: list[Condition], on_unseen: list[dict]
+) -> dict[str, float]:
+    """Print the table before/after and return the flat numbers of result.json, the first condition's without a
+    prefix."""
+    print(
+        f"\n{'target / prompt':28} {'':6} {'KL(t,p)':>8} {'KL(p,t)':>8} {'TV':>8} {'valid':>8} {'support':>9} "
+        f"{'ratio':>11}"
+    )
+
+    def row(label: str, who: str, e: dict) -> None:
+        print(
+            f"{label:28} {who:6} {e['kl_target_policy']:8.1e} {e['kl_policy_target']:8.1e} {e['tv']:8.1e} "
+            f"{e['valid_mass']:8.5f} {e['support']:>4}/{e['support_size']:<4} "
+            f"{e['min_ratio']:5.2f}-{e['max_ratio']:.2f}"
+        )
+
+    result = {**after[0], **{f"base_{key}": value for key, value in before[0].items()}}
+    for condition, base, policy in zip(conditions, before, after):
+        row(condition.label, "base", base)
+        row("", "policy", policy)
+        if len(conditions) > 1:
+            result |= {f"{condition.label}/{key}": value for key, value in policy.items()}
+    print("not trained on:")
+    for condition, policy in zip(unseen, on_unseen):
+        row(condition.label, "policy", policy)
+        result |= {f"held_out/{condition.label}/{key}": value for key, value in policy.items()}
+    return result
