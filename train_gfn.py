@@ -1,7 +1,7 @@
 """GFlowNet fine-tuning (Hu et al. 2023, arXiv 2310.04363): make a language model *sample* in proportion to a reward.
 
-    python train_gfn.py --task rng                  # skewed "random" numbers become uniform, about a minute on two cores
-    python train_gfn.py --task rng --preset long    # the same to the fourth decimal
+    python train_gfn.py --task rng                 # skewed "random" numbers become uniform, about a minute on two cores
+    python train_gfn.py --task rng --preset long   # the same to the fourth decimal
     python train_gfn.py --task rng --target poisson:lam=20
     python train_gfn.py --task rng --target uniform gaussian --template main sample   # one policy for all combinations
 
@@ -41,7 +41,7 @@ PRESETS = {
     "paper": dict(
         model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560, batch_size=64, max_len=5, learning_rate=5e-4,
         schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0, lora_rank=512, lora_alpha=32.0,
-        lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0, seed=42,
+        lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0, prefill=0, seed=42,
     ),  # fmt: skip
 }
 
@@ -76,8 +76,9 @@ class Config:
     tempered: float = flag(0.25, "share sampled at a temperature drawn from U(0.5, 2)")
     explored: float = flag(0.1, "share sampled with a uniform distribution over the vocabulary mixed in")
     explore: float = flag(0.2, "weight of that uniform distribution at every token")
-    replayed: float = flag(0.15, "share drawn from the replay buffer")
+    replayed: float = flag(0.25, "share drawn from the replay buffer")
     replay_capacity: int = flag(200, "best responses kept for each prompt")
+    prefill: int = flag(4096, "responses of the base, at temperatures from U(0.5, 2), that the buffer starts with")
     # optimisation
     steps: int = flag(600, "optimizer steps")
     batch_size: int = flag(128, "responses a step, over all prompts together")
@@ -101,7 +102,7 @@ class Config:
     def __post_init__(self):
         for name, low, high in (
             ("steps", 1, 1e9), ("batch_size", 2, 1e6), ("max_len", 1, 64), ("subtb_lambda", 0, 10), ("tempered", 0, 1),
-            ("explored", 0, 1), ("explore", 0, 1), ("replayed", 0, 1), ("replay_capacity", 1, 1e6),
+            ("explored", 0, 1), ("explore", 0, 1), ("replayed", 0, 1), ("replay_capacity", 1, 1e6), ("prefill", 0, 1e6),
             ("learning_rate", 0, 10), ("warmup_steps", 0, 1e9), ("lora_rank", 0, 4096), ("lora_dropout", 0, 0.99),
             ("eval_every", 0, 1e9), ("eval_samples", 0, 1e8), ("save_every", 0, 1e9), ("invalid_penalty", 0, 1e6),
             ("invalid_per_token", 0, 1e6), ("log_z_learning_rate", 0, 10), ("weight_decay", 0, 10),
@@ -243,6 +244,14 @@ def main(argv: list[str]) -> None:
         unpack_optimizer(optimizer, tensors, meta["optimizer"])
         unpack_rng(tensors, meta["rng"], noise=noise, choice=choice)
         buffer.unpack(tensors, meta["replay"])
+
+    elif cfg.prefill and not cfg.eval_only:
+        # What the base hardly ever says would be pushed down, unseen, with the junk, and then be found too rarely.
+        for c in conditions:
+            for rows in torch.empty(cfg.prefill).uniform_(0.5, 2.0, generator=noise).split(1024):
+                samples = generate(model, c.prompt, c.stop, len(rows), cfg.max_len, 1, rows, generator=noise)
+                lengths = samples.mask.sum(1) - samples.stopped.long()
+                buffer.add(c.label, samples.tokens, lengths, c.log_reward(samples.tokens, lengths))
 
     progress = tqdm(total=cfg.steps, initial=step, desc="GFN", disable=cfg.eval_only, mininterval=0.5)
     with run.graceful_signals():

@@ -1,6 +1,7 @@
 """Figures, drawn from the files of a run folder, so that any of them can be drawn again later."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ def distribution(folder: Path) -> Path:
     file's path."""
     data = json.loads((Path(folder) / "distribution.json").read_text())
     figure, axes = _figure(2, 1, (8.0, 5.2))
-    numbers = [float(text) if _is_number(text) else i for i, text in enumerate(data["texts"])]
+    texts = data["texts"]
+    numeric = all(map(_is_number, texts)) and len(set(map(float, texts))) == len(texts)
+    numbers = [float(text) for text in texts] if numeric else range(len(texts))  # words stand side by side
     order = np.argsort(numbers)
     x = np.array(numbers)[order]
     width = float(np.diff(x).min()) if len(x) > 1 else 1.0
@@ -67,6 +70,9 @@ def distribution(folder: Path) -> Path:
     axes[0, 0].legend(frameon=False, fontsize=9, loc="upper right")
     axes[0, 0].set_title(data["prompt"], fontsize=10, loc="left")
     axes[1, 0].set_xlabel("response", fontsize=10)
+    if not numeric and len(texts) <= 20:
+        for ax in axes[:, 0]:
+            ax.set_xticks(x, texts)
     path = Path(folder) / "distribution.png"
     figure.savefig(path, dpi=160)
     return path
@@ -74,8 +80,7 @@ def distribution(folder: Path) -> Path:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
-        return True
+        return math.isfinite(float(text))
     except ValueError:
         return False
 

@@ -73,3 +73,26 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
     texts = ["Tom lost his lantern at the market. Anna found it in the snow, 42 steps away.\n"] * 3
     write_vocab(folder, *train_bpe(texts, 243, number_merges()))
     return Tokenizer.from_folder(folder)
+
+
+@pytest.fixture(scope="session")
+def rng_folder(tmp_path_factory):
+    """A model folder for the rng task: one random layer, and a vocabulary in which its prompts are short.
+
+    The head's first dimension makes numbers likely and then the stop, as pre-training would: about 98 % of the base's
+    responses are numbers, of a skewed distribution.
+    """
+    from minalign import hub
+    from minalign.nano.numbers import MAIN_PROMPT, TEMPLATES
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_vocab(folder, *train_bpe([MAIN_PROMPT, *TEMPLATES.values()] * 3, 340, number_merges()))
+    vocabulary = Tokenizer.from_folder(folder)
+    torch.manual_seed(3)
+    model = GPT2(GPT2Config(vocabulary.n_vocab, n_positions=96, n_embd=24, n_layer=1, n_head=2, initializer_range=0.15))
+    with torch.no_grad():
+        model.transformer.ln_f.bias[0] = 3
+        model.transformer.wte.weight[[vocabulary.encode(str(n))[0] for n in range(101)], 0] = 3.0
+        model.transformer.wte.weight[vocabulary.eot, 0] = 6.0
+    hub.save_pretrained(model, folder)
+    return folder

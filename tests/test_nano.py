@@ -145,7 +145,8 @@ def test_a_reading_names_the_people():
         _, reading = checker.read(document.text, "story")
         assert reading.bindings["hero"] >= {document.facts["hero"]}
         assert all(
-            parse_sentence(s, checker.plots("story")[document.facts["schema"]]) for s in checker.sentences(document.text)
+            parse_sentence(s, checker.plots("story")[document.facts["schema"]])
+            for s in checker.sentences(document.text)
         )
 
 
@@ -212,7 +213,9 @@ def test_learning_rate_schedule():
 
 def test_a_short_pre_training_learns_resumes_and_writes_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "write_card", lambda *args: None)
-    small = "--steps 4 --tokens 512 --warmup 1 --n_embd 16 --n_layer 1 --n_head 2 --merges 250 --bpe_bytes 30000".split()
+    small = (
+        "--steps 4 --tokens 512 --warmup 1 --n_embd 16 --n_layer 1 --n_head 2 --merges 250 --bpe_bytes 30000".split()
+    )
     settings = [*small, "--eval_documents", "2", "--eval_every", "2", "--out"]
     pretrain.main([*settings, str(tmp_path / "whole")])
     whole = (tmp_path / "whole/model.safetensors").read_bytes()

@@ -1,29 +1,45 @@
 """Find what a text of nano's world contradicts, by reading it with the grammar that such texts are told with.
 
-    check("Tom lost the key. At last Anna was glad that Tom had never lost it.", "story")   # -> [Violation(kind, detail), ...]
+    check("Tom lost the key. At last Anna was glad that it was found.", "story")  # -> [Violation(kind, detail), ...]
 
-The text is split into sentences, every sentence is read under the templates of its genre, and the kind of event (the schema) that
-explains most sentences is taken for the plot. Then the readings must agree: a role is one person, place or thing throughout, two
-persons are not one, and causes, outcomes and moods do not change. A sentence that no template reads is not wrong by itself: a
-model may find new words for it, but they must be words of this world, about people who are in the text.
+The text is split into sentences, every sentence is read under the templates of its genre, and the kind of event (the
+schema) that explains most sentences is taken for the plot. Then the readings must agree: a role is one person, place
+or thing throughout, two persons are not one, and causes, outcomes and moods do not change. A sentence that no
+template reads is not wrong by itself: a model may find new words for it, but they must be words of this world, about
+people who are in the text.
 
-Kinds of violation: word (unknown form), unfinished (no sentence end), name, pronoun, place, thing, mood (an outcome or a mood
-against another), plot (a sentence of another kind of event, or a cause against another), empty.
+Kinds of violation: word (unknown form), unfinished (no sentence end), name, pronoun, place, thing, mood (an outcome
+or a mood against another), plot (a sentence of another kind of event, or a cause against another), empty.
 """
+
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from minalign.nano.corpus import story_schemas
-from minalign.nano.grammar import Document, Draw, Match, Schema, Telling, parse_sentence, sentences_of, split_sentences, tell
+from minalign.nano.grammar import (
+    Document,
+    Draw,
+    Match,
+    Schema,
+    Telling,
+    parse_sentence,
+    sentences_of,
+    split_sentences,
+    tell,
+)
 from minalign.nano.lexicon import LEXICON
 
 NAMES = {entity.name: entity for entity, _ in LEXICON["person"]}
 FEMALE, MALE = {"she", "her", "hers", "herself"}, {"he", "him", "his", "himself"}
 # Words that bring a man or a woman into a text besides the names.
-FEMALE_WORDS = set("woman women girl girls mother grandmother aunt sister daughter wife queen lady maid witch bride hen cow".split())
-MALE_WORDS = set("man men boy boys father grandfather uncle brother son husband king mr captain groom fisherman rooster".split())
+FEMALE_WORDS = set(
+    "woman women girl girls mother grandmother aunt sister daughter wife queen lady maid witch bride hen cow".split()
+)
+MALE_WORDS = set(
+    "man men boy boys father grandfather uncle brother son husband king mr captain groom fisherman rooster".split()
+)
 _OUTCOMES = {"outcome", "feeling", "mood", "stars", "verdict"}
 _CUES = re.compile(r"^SUBREDDIT: r/\w+ TITLE: | POST: | TL;DR: |^REPORT: | In short: ")
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
@@ -40,7 +56,8 @@ class Violation:
 
 # ---------------------------------------------------------------- the grammar's words and plots
 
-@lru_cache(maxsize=None)
+
+@cache
 def plots(genre: str) -> dict[str, list[Schema]]:
     """Return {plot: schemas}: the schemas whose sentences may stand together in a text of `genre`."""
     from minalign.nano import jokes, passages, posts, reports, reviews
@@ -61,7 +78,7 @@ def plots(genre: str) -> dict[str, list[Schema]]:
     return result
 
 
-@lru_cache(maxsize=None)
+@cache
 def _surface_words(schema: Schema, role: str, form: str) -> tuple[frozenset, frozenset]:
     """Return (every word of the surfaces of a slot, their last words)."""
     surfaces = [re.split("[^A-Za-z']", entity.form(form)) for entity, _ in schema.entities(role)]
@@ -69,7 +86,8 @@ def _surface_words(schema: Schema, role: str, form: str) -> tuple[frozenset, fro
 
 
 def _words(schema: Schema, nodes, tails: frozenset, words: set) -> frozenset:
-    """Add every word that a template's tree can write to `words`; `tails` are the unfinished words before and (returned) after it."""
+    """Add every word that a template's tree can write to `words`; `tails` are the unfinished words before and
+    (returned) after it."""
     for node in nodes:
         if isinstance(node, str):
             first, *rest = re.split("[^A-Za-z']", node)
@@ -101,6 +119,7 @@ def known_words() -> frozenset[str]:
 
 # ---------------------------------------------------------------- reading a text
 
+
 def sentences(text: str) -> list[str]:
     """Return the sentences of a text; the cues of posts and reports only separate them."""
     return split_sentences(_CUES.sub(" ", text.strip()))
@@ -124,13 +143,20 @@ class _Reading:
                 found.append(Violation(_kind(match.schema, role, names, before), sentence))
             else:
                 bindings[role] = both
-        persons = [next(iter(names)) for role, names in bindings.items() if _is_person(match.schema, role) and len(names) == 1]
+        persons = [
+            next(iter(names)) for role, names in bindings.items() if _is_person(match.schema, role) and len(names) == 1
+        ]
         if len(set(persons)) < len(persons):
             found.append(Violation("name", sentence))
         beat = match.beat
-        claims = {name: frozenset(values if isinstance(values, (tuple, list, set)) else (values,)) for name, values in beat.when.items()}
+        claims = {
+            name: frozenset(values if isinstance(values, (tuple, list, set)) else (values,))
+            for name, values in beat.when.items()
+        }
         if match.key:
-            claims[beat.by or beat.name] = frozenset({match.key}) & claims.get(beat.by or beat.name, frozenset({match.key}))
+            claims[beat.by or beat.name] = frozenset({match.key}) & claims.get(
+                beat.by or beat.name, frozenset({match.key})
+            )
         for name, values in claims.items():
             both = facts.get(name, values) & values
             if both:
@@ -173,12 +199,15 @@ def _unread(sentence: str, cast: set[str], elsewhere: bool) -> list[Violation]:
 
 
 def read(text: str, genre: str) -> tuple[list[tuple[str, list[Match]]], "_Reading"]:
-    """Return ([(sentence, its readings in the plot)], the reading with the fewest contradictions) under the best plot."""
+    """Return ([(sentence, its readings in the plot)], the reading with the fewest contradictions) under the best
+    plot."""
     found = sentences(text)
-    by_plot = {plot: [parse_sentence(sentence, schemas) for sentence in found] for plot, schemas in plots(genre).items()}
+    by_plot = {
+        plot: [parse_sentence(sentence, schemas) for sentence in found] for plot, schemas in plots(genre).items()
+    }
     most = max(sum(map(bool, matches)) for matches in by_plot.values())
     best = None
-    for plot, matches in by_plot.items():
+    for matches in by_plot.values():
         if sum(map(bool, matches)) == most:
             beam = [_Reading({}, {})]
             for sentence, readings in zip(found, matches):
@@ -198,7 +227,8 @@ def read(text: str, genre: str) -> tuple[list[tuple[str, list[Match]]], "_Readin
 
 
 def check(text: str, genre: str) -> list[Violation]:
-    """Return the violations of a text of `genre` (story, passage, review, joke, post or report); none means consistent."""
+    """Return the violations of a text of `genre` (story, passage, review, joke, post or report); none means
+    consistent."""
     text = text.strip()
     if not text:
         return [Violation("empty", "")]
@@ -214,17 +244,19 @@ def check(text: str, genre: str) -> list[Violation]:
 
 # ---------------------------------------------------------------- corrupting a text
 
+
 def _parts(document: Document) -> tuple[Schema, dict]:
     """Return the plot's first schema and role -> entity, from the record of a document."""
     schema = plots(document.genre)[document.facts["schema"]][0]
     bindings = {}
     for role in schema.roles.keys() & document.facts.keys():
-        bindings |= {role: entity for entity, _ in schema.entities(role) if entity.name == document.facts[role]}
+        bindings[role] = next(entity for entity, _ in schema.entities(role) if entity.name == document.facts[role])
     return schema, dict(sorted(bindings.items()))
 
 
 def _swap_entity(document: Document, draw: Draw, wanted) -> str | None:
-    """Return the text with one later mention of an entity replaced by another of its kind, or None if none is mentioned twice."""
+    """Return the text with one later mention of an entity replaced by another of its kind, or None if none is
+    mentioned twice."""
     schema, bindings = _parts(document)
     text, swaps = document.text, []
     for role, entity in bindings.items():
@@ -233,9 +265,16 @@ def _swap_entity(document: Document, draw: Draw, wanted) -> str | None:
         others = [other for other, _ in schema.entities(role) if not re.search(rf"\b{re.escape(other.name)}\b", text)]
         first = re.search(rf"\b{re.escape(entity.name)}\b", text)
         # The longest form that stands there is replaced: "on the pier" by "at the market", "an owl" by "a goat".
-        for form in sorted({"", "a", "at", "to", "from"} & {"", *entity.forms}, key=lambda form: -len(entity.form(form))):
+        for form in sorted(
+            {"", "a", "at", "to", "from"} & {"", *entity.forms}, key=lambda form: -len(entity.form(form))
+        ):
             for found in re.finditer(rf"\b{re.escape(entity.form(form))}\b", text):
-                if first and found.start() > first.end() and others and not any(a <= found.start() < b for _, _, a, b in swaps):
+                if (
+                    first
+                    and found.start() > first.end()
+                    and others
+                    and not any(a <= found.start() < b for _, _, a, b in swaps)
+                ):
                     swaps.append((form, others, found.start(), found.end()))
     if not swaps:
         return None
@@ -245,14 +284,21 @@ def _swap_entity(document: Document, draw: Draw, wanted) -> str | None:
 
 def _swap_pronoun(document: Document, draw: Draw) -> str | None:
     """Return the text with one pronoun flipped in a sentence that names the person, or None."""
-    flips = {"he": ["she"], "she": ["he"], "his": ["her"], "him": ["her"], "her": ["his", "him"], "himself": ["herself"],
-             "herself": ["himself"]}
+    flips = {
+        "he": ["she"],
+        "she": ["he"],
+        "his": ["her"],
+        "him": ["her"],
+        "her": ["his", "him"],
+        "himself": ["herself"],
+        "herself": ["himself"],
+    }
     schemas, options = plots(document.genre)[document.facts["schema"]], []
     for sentence in sentences(document.text):
         if not any(name in sentence for name in NAMES):
             continue
         for found in re.finditer(r"\b(he|she|his|him|her|himself|herself)\b", sentence):
-            changed = [sentence[:found.start()] + new + sentence[found.end():] for new in flips[found.group()]]
+            changed = [sentence[: found.start()] + new + sentence[found.end() :] for new in flips[found.group()]]
             # Only what the grammar knows as a person's pronoun: "the old woman at her window" stays as it is.
             options += [(sentence, new) for new in changed if parse_sentence(new, schemas)][:1]
     if not options:
@@ -262,11 +308,16 @@ def _swap_pronoun(document: Document, draw: Draw) -> str | None:
 
 
 def _swap_outcome(document: Document, draw: Draw) -> str | None:
-    """Return the text with one of its sentences that show the outcome replaced by one that shows the opposite, or None."""
+    """Return the text with one of its sentences that show the outcome replaced by one that shows the opposite, or
+    None."""
     schema, bindings = _parts(document)
     opposite = {"good": "bad", "bad": "good"}.get(document.facts.get("outcome"))
-    shown = [(sentence, match.beat.name) for sentence in sentences(document.text)
-             for match in parse_sentence(sentence, [schema])[:1] if match.beat.by == "outcome" or "outcome" in match.beat.when]
+    shown = [
+        (sentence, match.beat.name)
+        for sentence in sentences(document.text)
+        for match in parse_sentence(sentence, [schema])[:1]
+        if match.beat.by == "outcome" or "outcome" in match.beat.when
+    ]
     if opposite is None or len({beat for _, beat in shown}) < 2:
         return None  # with one such sentence the other would be another story, not a contradiction
     other = tell(schema, draw, {**document.facts, "outcome": opposite}, Telling("", {}, bindings, []))
@@ -282,7 +333,7 @@ def _cut(document: Document, draw: Draw) -> str | None:
     """Return the text with the end of its last sentence cut off."""
     words = document.text.split(" ")
     last = len(sentences(document.text)[-1].split(" "))
-    return " ".join(words[:len(words) - draw.integer(1, last - 1)]).rstrip(".!?,;:\"") if last > 2 else None
+    return " ".join(words[: len(words) - draw.integer(1, last - 1)]).rstrip('.!?,;:"') if last > 2 else None
 
 
 def _misspell(document: Document, draw: Draw) -> str | None:
@@ -290,16 +341,18 @@ def _misspell(document: Document, draw: Draw) -> str | None:
     options = []
     for found in re.finditer(r"(?<![/\w])[a-z]{5,}\b", document.text):
         word, i = found.group(), draw.integer(1, len(found.group()) - 3)
-        wrong = word[:i] + word[i + 1] + word[i] + word[i + 2:]
+        wrong = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
         if wrong not in known_words():
-            options.append(document.text[:found.start()] + wrong + document.text[found.end():])
+            options.append(document.text[: found.start()] + wrong + document.text[found.end() :])
     return draw.pick(options) if options else None
 
 
 _CORRUPTIONS = {
     "name": lambda document, draw: _swap_entity(document, draw, "person".__eq__),
     "place": lambda document, draw: _swap_entity(document, draw, "place".__eq__),
-    "thing": lambda document, draw: _swap_entity(document, draw, {"thing", "animal", "food", "job", "beast", "ship"}.__contains__),
+    "thing": lambda document, draw: _swap_entity(
+        document, draw, {"thing", "animal", "food", "job", "beast", "ship"}.__contains__
+    ),
     "pronoun": _swap_pronoun,
     "mood": _swap_outcome,
     "unfinished": _cut,

@@ -15,7 +15,7 @@ import math
 import random
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 
 class Draw:
@@ -37,7 +37,7 @@ class Draw:
             return items[int(self.random.random() * len(items))]
         total = sum(weights)
         level = self.random.random() * total
-        for item, weight in zip(items, weights):
+        for item, weight in zip(items, weights):  # noqa: B007 (rounding leaves the last item)
             level -= weight
             if level < 0:
                 break
@@ -205,7 +205,7 @@ def _parse(template: str):
     return sequence("")
 
 
-@lru_cache(maxsize=None)
+@cache
 def sentences_of(template: str) -> tuple:
     """Return the parsed trees of a template's sentences."""
     return tuple(_parse(sentence) for sentence in template.split(" || "))
@@ -290,7 +290,7 @@ class Match:
         return self.beat.value(self.key)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _surfaces(schema: Schema, role: str, form: str) -> dict[str, frozenset]:
     """Return {surface: names of the entities that have it} for a slot."""
     table: dict[str, set] = {}
@@ -307,20 +307,19 @@ def _compile(schema: Schema, nodes, groups: list) -> str:
         elif isinstance(node, tuple):
             groups.append(node)
             choices = sorted(_surfaces(schema, *node), key=len, reverse=True)
-            # Hundreds of names in hundreds of patterns would take minutes to compile: those are looked up after the
-            # match.
-            pattern.append("(" + "|".join(map(re.escape, choices)) + ")" if len(choices) <= 120 else "([A-Za-z0-9' ]+?)")
+            # Hundreds of names in hundreds of patterns take minutes to compile: those are looked up after the match.
+            listed = "|".join(map(re.escape, choices)) if len(choices) <= 120 else "[A-Za-z0-9' ]+?"
+            pattern.append(f"({listed})")
         else:
             pattern.append("(?:" + "|".join(_compile(schema, choice, groups) for _, choice in node) + ")")
     return "".join(pattern)
 
 
-_regex = lru_cache(maxsize=None)(
-    re.compile
-)  # compiled when first needed: a text needs few of a genre's thousand patterns
+# Compiled when first needed: a text needs few of a genre's thousand patterns.
+_regex = cache(re.compile)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _readers(schema: Schema) -> list:
     """Return (anchor, pattern, groups, beat, key) for every sentence of a schema's templates.
 

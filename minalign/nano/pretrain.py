@@ -3,14 +3,14 @@
     python -m minalign.nano.pretrain --out DIR          # everything, from a seed
     python -m minalign.nano.pretrain --out DIR --card   # only measure the weights in DIR again and rewrite CARD.md
 
-The corpus has no end, so no document is seen twice on purpose, and its generator knows its own entropy: the loss that is left
-above this floor is what the model has still to learn. Needs torch >= 2.9 (`torch.optim.Muon`).
+The corpus has no end, so no document is seen twice on purpose, and its generator knows its own entropy: the loss that
+is left above this floor is what the model has still to learn. Needs torch >= 2.9 (`torch.optim.Muon`).
 """
+
 import argparse
 import hashlib
 import json
 import math
-import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from minalign.checkpoint import load_state, pack_optimizer, save_state, unpack_optimizer
 from minalign.generate import generate, left_pad
 from minalign.hub import from_pretrained, save_pretrained
 from minalign.model import GPT2, GPT2Config
@@ -35,12 +37,18 @@ CHUNK = 1024  # documents that are generated and shuffled together: the unit fro
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the settings of a run."""
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--out", default="nano_weights", help="folder to write: weights, vocabulary, card, log and checkpoint")
+    p = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    p.add_argument(
+        "--out", default="nano_weights", help="folder to write: weights, vocabulary, card, log and checkpoint"
+    )
     p.add_argument("--seed", type=int, default=1, help="seed of corpus, initial weights and order")
     p.add_argument("--steps", type=int, default=10500, help="optimizer steps")
     p.add_argument("--tokens", type=int, default=4096, help="tokens a step")
-    p.add_argument("--merges", type=int, default=2400, help="BPE merges, those that make 0..100 one token each included")
+    p.add_argument(
+        "--merges", type=int, default=2400, help="BPE merges, those that make 0..100 one token each included"
+    )
     p.add_argument("--bpe_bytes", type=int, default=15_000_000, help="bytes of corpus that the BPE is trained on")
     p.add_argument("--n_embd", type=int, default=192, help="width")
     p.add_argument("--n_layer", type=int, default=4, help="layers")
@@ -49,9 +57,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--adam_lr", type=float, default=5e-3, help="learning rate of AdamW: embeddings, norms and biases")
     p.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay of both optimizers")
     p.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
-    p.add_argument("--decay", type=float, default=0.35, help="share of the steps over which the rates fall linearly to 0")
-    p.add_argument("--packed", type=float, default=0.1, help="share of steps with full rows of 512 tokens, several documents each")
-    p.add_argument("--led", type=float, default=0.15, help="share of the other documents that follow an end-of-text token")
+    p.add_argument(
+        "--decay", type=float, default=0.35, help="share of the steps over which the rates fall linearly to 0"
+    )
+    p.add_argument(
+        "--packed", type=float, default=0.1, help="share of steps with full rows of 512 tokens, several documents each"
+    )
+    p.add_argument(
+        "--led", type=float, default=0.15, help="share of the other documents that follow an end-of-text token"
+    )
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     p.add_argument("--threads", type=int, default=2, help="CPU threads; each does its own micro-batches, on one core")
     p.add_argument("--eval_every", type=int, default=500, help="steps between held-out losses and checkpoints")
@@ -64,26 +78,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 # ---------------------------------------------------------------- vocabulary
 
-def make_vocabulary(out: Path, seed: int, merges: int, size: int) -> Tokenizer:
-    """Train the BPE on `size` bytes of corpus and write its files."""
+
+def make_vocabulary(out: Path, args: argparse.Namespace) -> Tokenizer:
+    """Train the BPE on `bpe_bytes` bytes of corpus and write its files."""
     texts, total = [], 0
-    for document, _ in documents("train", f"bpe-{seed}"):
+    for document, _ in documents("train", f"bpe-{args.seed}"):
         texts += document.parts
         total += len(document.text)
-        if total >= size:
+        if total >= args.bpe_bytes:
             break
-    write_vocab(out, *train_bpe(texts, merges, number_merges()))
+    write_vocab(out, *train_bpe(texts, args.merges, number_merges()))
     return Tokenizer.from_folder(out)
 
 
 # ---------------------------------------------------------------- batches
 
-class Batches(torch.utils.data.IterableDataset):
-    """The endless stream of training steps: (chunk, index, list of (tokens, lengths)), the list being one step's micro-batches.
 
-    Documents stand alone in a row from position 0, as prompts do when nano is used, so the rows of a step are of very different
-    lengths: they are sorted and cut into micro-batches with little padding. Some steps are full rows of 512 instead, documents
-    separated by end-of-text, so that late positions are trained as well.
+class Batches(torch.utils.data.IterableDataset):
+    """The endless stream of training steps: (chunk, index, list of (tokens, lengths)), the list being one step's
+    micro-batches.
+
+    Documents stand alone in a row from position 0, as prompts do when nano is used, so the rows of a step are of very
+    different lengths: they are sorted and cut into micro-batches with little padding. Some steps are full rows of 512
+    instead, documents separated by end-of-text, so that late positions are trained as well.
     """
 
     def __init__(self, folder: Path, args: argparse.Namespace, chunk: int = 0, skip: int = 0):
@@ -106,7 +123,7 @@ class Batches(torch.utils.data.IterableDataset):
         for row in rows:
             row = row[:N_POSITIONS]
             if not packed and rng.random() < args.led:
-                row = [tokenizer.eot] + row[:N_POSITIONS - 1]
+                row = [tokenizer.eot] + row[: N_POSITIONS - 1]
             step.append(row)
             total += len(row)
             if total >= args.tokens:
@@ -118,7 +135,7 @@ class Batches(torch.utils.data.IterableDataset):
 def pack(rows: list[list[int]], groups: int = 4) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return `groups` micro-batches of full rows: the documents end to end, cut every 512 tokens."""
     stream = [token for row in rows for token in row]
-    full = [stream[i:i + N_POSITIONS] for i in range(0, len(stream) - N_POSITIONS + 1, N_POSITIONS)]
+    full = [stream[i : i + N_POSITIONS] for i in range(0, len(stream) - N_POSITIONS + 1, N_POSITIONS)]
     return [pad(full[i::groups]) for i in range(min(groups, len(full)))]
 
 
@@ -140,14 +157,16 @@ def pad(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)
     for i, row in enumerate(rows):
-        tokens[i, :len(row)] = row
+        tokens[i, : len(row)] = row
     return tokens, lengths
 
 
 # ---------------------------------------------------------------- loss
 
+
 def autocast(device: torch.device):
-    """Return bf16 autocast where the hardware multiplies in bf16, and fp32 elsewhere (emulated bf16 is slower than fp32)."""
+    """Return bf16 autocast where the hardware multiplies in bf16, and fp32 elsewhere (emulated bf16 is slower than
+    fp32)."""
     fast = device.type == "cuda"
     if device.type == "cpu" and hasattr(torch, "cpu"):
         fast = any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
@@ -170,8 +189,9 @@ def summed_loss(model: GPT2, tokens: np.ndarray, lengths: np.ndarray, device: to
 def gradients(model: GPT2, step: list, device: torch.device, pool: ThreadPoolExecutor) -> tuple[float, int]:
     """Set the gradients of the mean loss over one step's tokens; return (loss, tokens).
 
-    Threads that each do a micro-batch on one core wait for each other once a step, not once an operation, which matters as soon
-    as the cores have other work too. The sum is taken in the micro-batches' order, so the result does not depend on who is first.
+    Threads that each do a micro-batch on one core wait for each other once a step, not once an operation, which
+    matters as soon as the cores have other work too. The sum is taken in the micro-batches' order, so the result does
+    not depend on who is first.
     """
     parameters = list(model.parameters())
     total = sum(int((lengths - 1).sum()) for _, lengths in step)
@@ -189,9 +209,10 @@ def gradients(model: GPT2, step: list, device: torch.device, pool: ThreadPoolExe
 def held_out(model: GPT2, data: dict, device: torch.device, pool: ThreadPoolExecutor) -> dict:
     """Return {genre or "all": (loss, floor, gap)} in nats a token.
 
-    Every document follows an end-of-text token, so that all of its tokens are predicted: the floor counts all of them too.
-    "all" weighs the genres as the corpus does, by their shares of documents.
+    Every document follows an end-of-text token, so that all of its tokens are predicted: the floor counts all of them
+    too. "all" weighs the genres as the corpus does, by their shares of documents.
     """
+
     @torch.no_grad()
     def work(rows):
         return float(summed_loss(model, *pad(rows), device))
@@ -199,7 +220,7 @@ def held_out(model: GPT2, data: dict, device: torch.device, pool: ThreadPoolExec
     result, whole = {}, np.zeros(3)
     for genre, (rows, nats) in data.items():
         order = sorted(rows, key=len)
-        loss = sum(pool.map(work, [order[i:i + 40] for i in range(0, len(order), 40)]))
+        loss = sum(pool.map(work, [order[i : i + 40] for i in range(0, len(order), 40)]))
         count = sum(len(row) - 1 for row in rows)
         result[genre] = (loss / count, nats / count, (loss - nats) / count)
         whole += math.exp(-genre_nats(genre)) / len(rows) * np.array([loss, nats, count])
@@ -218,20 +239,33 @@ def held_out_data(tokenizer: Tokenizer, n: int, split: str = "validation", seed:
 
 # ---------------------------------------------------------------- model, optimizers, files
 
+
 def new_model(args: argparse.Namespace, tokenizer: Tokenizer) -> GPT2:
     """Return the initial model, its weights drawn from the seed."""
     torch.manual_seed(args.seed)
-    return GPT2(GPT2Config(vocab_size=len(tokenizer), n_positions=N_POSITIONS, n_embd=args.n_embd, n_layer=args.n_layer,
-                           n_head=args.n_head, bos_token_id=tokenizer.eot, eos_token_id=tokenizer.eot))
+    return GPT2(
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_positions=N_POSITIONS,
+            n_embd=args.n_embd,
+            n_layer=args.n_layer,
+            n_head=args.n_head,
+            bos_token_id=tokenizer.eot,
+            eos_token_id=tokenizer.eot,
+        )
+    )
 
 
 def new_optimizers(model: GPT2, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
-    """Return Muon (Jordan et al. 2024) for the matrices of the blocks, in a part for each thread, and AdamW for everything else."""
+    """Return Muon (Jordan et al. 2024) for the matrices of the blocks, in a part for each thread, and AdamW for
+    everything else."""
     matrices = [p for p in model.transformer.h.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     half = len(matrices) // 2
-    optimizers = [torch.optim.Muon(part, lr=args.muon_lr, momentum=0.95, weight_decay=args.weight_decay)
-                  for part in (matrices[:half], matrices[half:])]
+    optimizers = [
+        torch.optim.Muon(part, lr=args.muon_lr, momentum=0.95, weight_decay=args.weight_decay)
+        for part in (matrices[:half], matrices[half:])
+    ]
     optimizers.append(torch.optim.AdamW(others, lr=args.adam_lr, betas=(0.9, 0.98), weight_decay=args.weight_decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -244,10 +278,24 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, (args.steps - step) / (args.decay * args.steps))
 
 
-def save_checkpoint(path: Path, model: GPT2, optimizers: list, state: dict) -> None:
-    """Write all that --resume needs, atomically."""
-    torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], **state}, f"{path}.tmp")
-    os.replace(f"{path}.tmp", path)
+def save(out: Path, model: GPT2, optimizers: list[torch.optim.Optimizer], state: dict) -> None:
+    """Write all that --resume needs."""
+    tensors, meta = {f"model.{name}": weight for name, weight in model.state_dict().items()}, {"state": state}
+    for i, optimizer in enumerate(optimizers):
+        more, meta[f"optimizer{i}"] = pack_optimizer(optimizer, f"optimizer{i}")
+        tensors |= more
+    del tensors["model.lm_head.weight"]  # the embedding
+    save_state(out, state["step"], tensors, meta)
+
+
+def load(out: Path, model: GPT2, optimizers: list[torch.optim.Optimizer]) -> dict:
+    """Put the newest checkpoint into model and optimizers; return its state."""
+    _, tensors, meta = load_state(out)
+    own = {name.removeprefix("model."): weight for name, weight in tensors.items() if name.startswith("model.")}
+    model.load_state_dict({**own, "lm_head.weight": own["transformer.wte.weight"]})
+    for i, optimizer in enumerate(optimizers):
+        unpack_optimizer(optimizer, tensors, meta[f"optimizer{i}"], f"optimizer{i}")
+    return meta["state"]
 
 
 def write_line(path: Path, record: dict) -> None:
@@ -260,21 +308,25 @@ def write_line(path: Path, record: dict) -> None:
 
 # ---------------------------------------------------------------- training
 
-def train(args: argparse.Namespace, out: Path, tokenizer: Tokenizer, device: torch.device, pool: ThreadPoolExecutor) -> dict:
+
+def train(
+    args: argparse.Namespace, out: Path, tokenizer: Tokenizer, device: torch.device, pool: ThreadPoolExecutor
+) -> dict:
     """Train from the seed (or the checkpoint), write the weights, and return {tokens, seconds}."""
     model = new_model(args, tokenizer).to(device)
     optimizers = new_optimizers(model, args)
     state = {"step": 0, "chunk": 0, "index": 0, "tokens": 0, "seconds": 0.0}
-    checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
+    log = out / "log.jsonl"
     if args.resume:
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        for optimizer, values in zip(optimizers, saved["optimizers"]):
-            optimizer.load_state_dict(values)
-        state = {key: saved[key] for key in state}
+        state = load(out, model, optimizers)
     data = held_out_data(tokenizer, args.eval_documents)
-    stream = torch.utils.data.DataLoader(Batches(out, args, state["chunk"], state["index"]), batch_size=None, num_workers=1,
-                                         prefetch_factor=16, collate_fn=lambda step: step)
+    stream = torch.utils.data.DataLoader(
+        Batches(out, args, state["chunk"], state["index"]),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=16,
+        collate_fn=lambda step: step,
+    )
     start, recent = time.time() - state["seconds"], []
     for chunk, index, step in stream:
         if state["step"] >= args.steps:
@@ -285,29 +337,37 @@ def train(args: argparse.Namespace, out: Path, tokenizer: Tokenizer, device: tor
         loss, total = gradients(model, step, device, pool)
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
         if not math.isfinite(loss + norm):
-            raise FloatingPointError(f"step {state['step']}: loss {loss}, gradient norm {norm} (chunk {chunk}, index {index})")
+            raise FloatingPointError(
+                f"step {state['step']}: loss {loss}, gradient norm {norm} (chunk {chunk}, index {index})"
+            )
         list(pool.map(lambda optimizer: optimizer.step(), optimizers))
         recent.append(loss)
-        state = {"step": state["step"] + 1, "chunk": chunk, "index": index + 1, "tokens": state["tokens"] + total,
-                 "seconds": time.time() - start}
+        state = {
+            "step": state["step"] + 1,
+            "chunk": chunk,
+            "index": index + 1,
+            "tokens": state["tokens"] + total,
+            "seconds": time.time() - start,
+        }
         if state["step"] % 50 == 0:
             write_line(log, {**state, "loss": sum(recent) / len(recent), "grad_norm": norm})
             recent = []
         if state["step"] % args.eval_every == 0 or state["step"] == args.steps:
             for genre, (held, floor, gap) in held_out(model, data, device, pool).items():
                 write_line(log, {"step": state["step"], "genre": genre, "held_out": held, "floor": floor, "gap": gap})
-            save_checkpoint(checkpoint, model, optimizers, state)
+            save(out, model, optimizers, state)
     save_pretrained(model, out, torch.float16)
     return {"tokens": state["tokens"], "seconds": state["seconds"], "steps": state["step"]}
 
 
 # ---------------------------------------------------------------- the card
 
+
 def sample(model: GPT2, tokenizer: Tokenizer, prompts: list[str], seed: int = 0, room: int = 300) -> list[str]:
     """Return prompt + continuation, up to the end of the text, at temperature 1."""
     generator, texts = torch.Generator().manual_seed(seed), []
     for i in range(0, len(prompts), 50):
-        rows = [tokenizer.encode(prompt) for prompt in prompts[i:i + 50]]
+        rows = [tokenizer.encode(prompt) for prompt in prompts[i : i + 50]]
         tokens, mask = left_pad(rows, tokenizer.eot, model.device)
         out = generate(model, tokens, tokenizer.eot, max_new_tokens=room, prompt_mask=mask, generator=generator)
         for row, new, real in zip(rows, out.tokens, out.mask):
@@ -321,7 +381,9 @@ def openings(genre: str, n: int, words: int | None) -> list[str]:
     for document, _ in documents("test", "card", genre):
         if held_out_pair(document.facts):
             continue
-        first = document.parts[0].split(". ")[0] + "." if words is None else " ".join(document.parts[0].split(" ")[:words])
+        first = (
+            document.parts[0].split(". ")[0] + "." if words is None else " ".join(document.parts[0].split(" ")[:words])
+        )
         prompts.append(document.parts[0] if genre == "number" and len(document.parts) > 1 else first)
         if len(prompts) == n:
             return prompts
@@ -335,12 +397,18 @@ def number_numbers(model: GPT2, tokenizer: Tokenizer) -> dict:
     p = model.lm_head(hidden).double().softmax(-1)[0, ids].cpu()
     q = p / p.sum()
     top = sorted(range(101), key=lambda n: -float(q[n]))[:10]
-    return {"kl_uniform_base": float(-(q * 101).log().mean()), "kl_base_uniform": float((q * (q * 101).log()).sum()),
-            "not_a_number": 1 - float(p.sum()), "rarest": float(q.min()), "top": [(n, float(q[n])) for n in top]}
+    return {
+        "kl_uniform_base": float(-(q * 101).log().mean()),
+        "kl_base_uniform": float((q * (q * 101).log()).sum()),
+        "not_a_number": 1 - float(p.sum()),
+        "rarest": float(q.min()),
+        "top": [(n, float(q[n])) for n in top],
+    }
 
 
-def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, run: dict, eval_documents: int = 400) -> None:
+def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, eval_documents: int = 400) -> None:
     """Measure the weights in `out` and write CARD.md."""
+    run = json.loads((out / "run.json").read_text()) if (out / "run.json").exists() else {}
     tokenizer, model = Tokenizer.from_folder(out), from_pretrained(str(out)).to(device)
     table = held_out(model, held_out_data(tokenizer, eval_documents, "test"), device, pool)
     stories = sample(model, tokenizer, openings("story", 300, None))
@@ -353,18 +421,21 @@ def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, run: d
     lines = [
         "# nano",
         "",
-        "A small GPT-2 for minalign, pre-trained on the generated world of `minalign/nano/`: stories, passages, reviews, jokes, posts,",
-        "reports and number lines. Written by `python -m minalign.nano.pretrain`; every number below is measured on these weights.",
+        "A small GPT-2 for minalign, pre-trained on the generated world of `minalign/nano/`: stories, passages,",
+        "reviews, jokes, posts, reports and number lines. Written by `python -m minalign.nano.pretrain`; the numbers",
+        "below are measured on these weights.",
         "",
         f"- {parameters:,} parameters: width {config.n_embd}, {config.n_layer} layers, {config.n_head} heads, context "
         f"{config.n_positions}, vocabulary {config.vocab_size:,}; fp16, {size / 1e6:.2f} MB (sha256 {digest[:16]})",
     ]
     if run:
-        lines += [f"- trained for {run['steps']:,} steps on {run['tokens'] / 1e6:.1f} M tokens ({run['seconds'] / 60:.0f} minutes), "
-                  f"seed {run['seed']}"]
+        lines += [
+            f"- trained for {run['steps']:,} steps on {run['tokens'] / 1e6:.1f} M tokens "
+            f"({run['seconds'] / 60:.0f} minutes), seed {run['seed']}"
+        ]
     lines += [
-        f"- {clean:.1%} of {len(stories)} stories, sampled at temperature 1 from held-out first sentences, have no violation "
-        "(`minalign.nano.checker`)",
+        f"- {clean:.1%} of {len(stories)} stories, sampled at temperature 1 from held-out first sentences, have no "
+        "violation (`minalign.nano.checker`)",
         "",
         "## Held-out loss (test split, nats a token)",
         "",
@@ -376,12 +447,15 @@ def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, run: d
         "",
         f"## `{MAIN_PROMPT}`",
         "",
-        f"- KL(uniform \\|\\| base) {numbers['kl_uniform_base']:.3f} nats, KL(base \\|\\| uniform) {numbers['kl_base_uniform']:.3f} nats "
-        "(over 0..100, renormalised)",
-        f"- probability of anything but an integer 0..100: {numbers['not_a_number']:.3f}; rarest number {numbers['rarest']:.5f}",
+        f"- KL(uniform, base) {numbers['kl_uniform_base']:.3f} nats, KL(base, uniform) "
+        f"{numbers['kl_base_uniform']:.3f} nats (over 0..100, renormalised)",
+        f"- probability of anything but an integer 0..100: {numbers['not_a_number']:.3f}; of the rarest integer: "
+        f"{numbers['rarest']:.5f}",
         "- favourites: " + ", ".join(f"{n} ({p:.3f})" for n, p in numbers["top"]),
         "",
-        "## Samples (temperature 1; prompted with the first words of held-out documents, number lines with the whole question)",
+        "## Samples",
+        "",
+        "Temperature 1, prompted with the first three words of held-out documents (number lines: the whole question).",
     ]
     for genre in GENRES:
         lines += ["", f"### {genre}", ""]
@@ -391,24 +465,24 @@ def write_card(out: Path, device: torch.device, pool: ThreadPoolExecutor, run: d
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stages that the flags ask for."""
     args = parse_args(argv)
     if not hasattr(torch.optim, "Muon"):
         raise SystemExit(f"pretrain needs torch >= 2.9 for torch.optim.Muon; this is torch {torch.__version__}.")
     out, device = Path(args.out), torch.device(args.device)
-    torch.set_num_threads(1)
-    if device.type == "cpu":  # at these short lengths the fused kernel's backward is much slower than plain matrix products
-        torch.backends.cuda.enable_flash_sdp(False)
-    pool = ThreadPoolExecutor(args.threads if device.type == "cpu" else 1)
     out.mkdir(parents=True, exist_ok=True)
-    run_file = out / "run.json"
-    if not args.card:
-        reuse = args.resume or (out / "merges.txt").exists()
-        tokenizer = Tokenizer.from_folder(out) if reuse else make_vocabulary(out, args.seed, args.merges, args.bpe_bytes)
-        print(f"vocabulary of {len(tokenizer)} tokens", flush=True)
-        if args.only_bpe:
-            return
-        run_file.write_text(json.dumps({**vars(args), **train(args, out, tokenizer, device, pool)}, indent=2) + "\n")
-    write_card(out, device, pool, json.loads(run_file.read_text()) if run_file.exists() else {}, args.eval_documents)
+    torch.set_num_threads(1)  # the pool's threads are the parallel ones
+    # On CPU, at these short lengths, the fused kernel's backward is much slower than plain matrix products.
+    kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(kernels), ThreadPoolExecutor(args.threads if device.type == "cpu" else 1) as pool:
+        if not args.card:
+            tokenizer = Tokenizer.from_folder(out) if args.resume else make_vocabulary(out, args)
+            print(f"vocabulary of {len(tokenizer)} tokens", flush=True)
+            if args.only_bpe:
+                return
+            run = {**vars(args), **train(args, out, tokenizer, device, pool)}
+            (out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+        write_card(out, device, pool, args.eval_documents)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def _from_file(path: Path) -> Target:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{path}: expected UTF-8 text with a line `text probability` each, found other bytes.") from None
+        raise UserError(f"{path}: expected UTF-8 text, a line `text probability` each; found other bytes.") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
