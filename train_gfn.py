@@ -40,8 +40,9 @@ PRESETS = {
     # as an option.
     "paper": dict(
         model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560, batch_size=64, max_len=5, learning_rate=5e-4,
-        schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0, lora_rank=512, lora_alpha=32.0,
-        lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0, prefill=0, seed=42,
+        schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0, clip_log_ratio=0.0, lora_rank=512,
+        lora_alpha=32.0, lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0,
+        prefill=0, seed=42,
     ),  # fmt: skip
 }
 
@@ -72,12 +73,16 @@ class Config:
     # objective
     objective: str = flag("subtb+vargrad", "balance loss", choices=("subtb+vargrad", "subtb", "vargrad", "tb"))
     subtb_lambda: float = flag(1.0, "weight of longer sub-trajectories; 1 = all pairs alike, in O(length)")
+    clip_log_ratio: float = flag(4.0, "nats off the prompt's median that log R - log P counts at most, 0 = off")
     # behaviour: shares of a step's responses that are not sampled from the policy itself
     tempered: float = flag(0.25, "share sampled at a temperature drawn from U(0.5, 2)")
     explored: float = flag(0.1, "share sampled with a uniform distribution over the vocabulary mixed in")
     explore: float = flag(0.2, "weight of that uniform distribution at every token")
     replayed: float = flag(0.25, "share drawn from the replay buffer")
-    replay_capacity: int = flag(200, "best responses kept for each prompt")
+    replay_capacity: int = flag(2000, "best responses kept for each prompt")
+    replay_similarity: float = flag(0.0, "of two responses of n and m tokens closer than this times n + m in edit "
+                                    "distance the better is kept, 0 = off")
+    replay_margin: float = flag(14.0, "nats of log R below the prompt's best beyond which a response is not kept")
     prefill: int = flag(4096, "responses of the base, at temperatures from U(0.5, 2), that the buffer starts with")
     # optimisation
     steps: int = flag(600, "optimizer steps")
@@ -101,8 +106,9 @@ class Config:
 
     def __post_init__(self):
         for name, low, high in (
-            ("steps", 1, 1e9), ("batch_size", 2, 1e6), ("max_len", 1, 64), ("subtb_lambda", 0, 10), ("tempered", 0, 1),
-            ("explored", 0, 1), ("explore", 0, 1), ("replayed", 0, 1), ("replay_capacity", 1, 1e6), ("prefill", 0, 1e6),
+            ("steps", 1, 1e9), ("batch_size", 2, 1e6), ("max_len", 1, 64), ("subtb_lambda", 0, 10),
+            ("clip_log_ratio", 0, 1e6), ("tempered", 0, 1), ("explored", 0, 1), ("explore", 0, 1), ("replayed", 0, 1),
+            ("replay_capacity", 1, 1e6), ("replay_similarity", 0, 1), ("replay_margin", 0, 1e6), ("prefill", 0, 1e6),
             ("learning_rate", 0, 10), ("warmup_steps", 0, 1e9), ("lora_rank", 0, 4096), ("lora_dropout", 0, 0.99),
             ("eval_every", 0, 1e9), ("eval_samples", 0, 1e8), ("save_every", 0, 1e9), ("invalid_penalty", 0, 1e6),
             ("invalid_per_token", 0, 1e6), ("log_z_learning_rate", 0, 10), ("weight_decay", 0, 10),
@@ -166,16 +172,20 @@ def balance(model, prompts: Tensor, prompt_mask: Tensor | None, tokens: Tensor, 
     # At the maximal length the stop is forced, so its log-prob is 0.
     log_pterm = torch.cat([stop_logprobs, torch.zeros_like(stop_logprobs[:, :1])], 1)  # (B, S)
     g = losses.log_ratios(log_reward, log_pf, log_pterm, states)  # (B, S) of every prefix, as if it had stopped there
-    log_ratio = losses.terminal(g, lengths)
+    log_ratio = losses.terminal(g, lengths)  # (B,)
+    if cfg.clip_log_ratio:  # else junk, 30 nats off, drowns numbers that are 2 nats off until it is gone
+        center = log_ratio.detach().view(-1, N).median(1).values.repeat_interleave(N)  # (B,) of its prompt
+        g = losses.clip_ratios(g, center, cfg.clip_log_ratio)
+    clipped = losses.terminal(g, lengths)
 
     z = log_z.repeat_interleave(N)  # (B,)
     loss = torch.zeros((), device=tokens.device)
     if "subtb" in cfg.objective:  # prefixes of one response; on its own it needs log Z as the flow of the root
         loss = loss + losses.subtb(g, states, cfg.subtb_lambda, z if cfg.objective == "subtb" else None)
     if "vargrad" in cfg.objective:  # responses of one prompt
-        loss = loss + losses.vargrad(log_ratio, N)
+        loss = loss + losses.vargrad(clipped, N)
     if cfg.objective == "tb":
-        loss = loss + losses.trajectory_balance(log_ratio, z)
+        loss = loss + losses.trajectory_balance(clipped, z)
     return loss, log_ratio
 
 
@@ -225,7 +235,7 @@ def main(argv: list[str]) -> None:
         {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
         {"params": [log_z], "peak": cfg.log_z_learning_rate, "weight_decay": 0.0},
     ])
-    buffer = ReplayBuffer(cfg.replay_capacity)
+    buffer = ReplayBuffer(cfg.replay_capacity, cfg.replay_similarity, cfg.replay_margin)
 
     def save(step: int) -> None:
         optimizer_tensors, optimizer_meta = pack_optimizer(optimizer)

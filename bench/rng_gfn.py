@@ -46,7 +46,7 @@ def ours(shape: dict, dtype: torch.dtype):
     cfg = train_gfn.Config(batch_size=ROWS, max_len=MAX_LEN, tempered=0.0, explored=0.0, replayed=0.0)
     condition = Condition.__new__(Condition)  # a target without a tokenizer: these weights have none
     condition.label, condition.stop, condition.penalty, condition.per_token = "numbers", STOP, 14.0, 11.0
-    condition.log_pmf = {(n,): -4.6 for n in NUMBERS}
+    condition.log_pmf, condition.log_beginning = {(n,): -4.6 for n in NUMBERS}, {}
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-4)
     prompts, log_z, noise = torch.tensor([PROMPT]), torch.zeros(1), torch.Generator().manual_seed(0)

@@ -68,6 +68,18 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
     return (weights * squares).sum() / weights.sum().clamp(min=1e-12)
 
 
+def clip_ratios(g: Tensor, center: Tensor, limit: float) -> Tensor:
+    """Return g with values at most `limit` away from `center`, and the gradient of the unclipped g.
+
+    Under a squared loss this is Huber's idea: what is far off pulls no harder than what is `limit` off. All balance
+    losses
+    vanish only where all g are equal, where nothing is clipped: the optimum stays. g: (B, S). center: (B,). limit:
+    nats.
+    """
+    near = center[:, None] + (g.detach() - center[:, None]).clamp(-limit, limit)
+    return g + (near - g.detach())
+
+
 def terminal(g: Tensor, lengths: Tensor) -> Tensor:
     """Return g at the state where each trajectory stopped: log R(w) - log P(w) of the finished strings. lengths: (B,)
     states' index."""

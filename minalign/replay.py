@@ -31,10 +31,11 @@ def edit_distance(a: tuple, b: tuple, limit: float = float("inf")) -> int:
 class ReplayBuffer:
     """{prompt key: its best responses}. A response is the tuple of its token ids without the stop."""
 
-    def __init__(self, capacity: int = 50, similarity: float = 0.25):
+    def __init__(self, capacity: int = 50, similarity: float = 0.25, margin: float = float("inf")):
         """capacity: responses a prompt. similarity: two responses of n and m tokens are alike if their edit distance
-        is below similarity * (n + m); 0 = only identical ones are."""
-        self.capacity, self.similarity = capacity, similarity
+        is below similarity * (n + m); 0 = only identical ones are. margin: responses whose log-reward is further than
+        this below the prompt's best are not kept, nats."""
+        self.capacity, self.similarity, self.margin = capacity, similarity, margin
         self.entries: dict[
             str, dict[tuple, Tensor]
         ] = {}  # response -> untempered log-rewards of all its prefixes, (length + 1,)
@@ -61,6 +62,9 @@ class ReplayBuffer:
                     continue
                 del entries[rival]
             entries[response] = rewards
+        if self.margin < float("inf") and entries:
+            least = max(float(rewards[-1]) for rewards in entries.values()) - self.margin
+            self.entries[key] = {response: rewards for response, rewards in entries.items() if rewards[-1] >= least}
 
     def _alike(self, response: tuple, entries: dict) -> tuple | None:
         """Return the first stored response that is close in edit distance, or None."""

@@ -1,7 +1,9 @@
-"""GFlowNet losses on a tree small enough to know everything: 4 tokens, at most 3 of them, 85 strings, one logit an edge.
+"""GFlowNet losses on a tree small enough to know everything: 4 tokens, at most 3 of them, 85 strings.
 
-Nodes are numbered as in a heap: the root is 0, appending token a to node i gives 4 i + 1 + a. Stopping at node i gives string i.
+Nodes are numbered as in a heap: the root is 0, appending token a to node i gives 4 i + 1 + a. Stopping at node i gives
+string i. The policy has one logit an edge.
 """
+
 import math
 
 import pytest
@@ -29,7 +31,7 @@ def double():
 
 
 def policy(logits, empty=True):
-    """Return log P_F (21, 4) of every edge and log pi_T (85,) of every stop; the stop is forced at depth 3 (log-prob 0)."""
+    """Return log P_F (21, 4) of every edge and log pi_T (85,) of every stop, which is forced (0) at depth 3."""
     if not empty:
         logits = logits.masked_fill(torch.arange(INNER * (V + 1)).view(INNER, V + 1) == V, -torch.inf)
     logp = logits.log_softmax(1)
@@ -68,7 +70,7 @@ def tv(logits, log_reward, empty=True):
 
 
 def optimum(log_reward, empty=True):
-    """Return the logits that sample in proportion to the reward, from the flows F(s) = R(s) + sum of F(children), and log Z."""
+    """Return the logits that sample in proportion to the reward, from F(s) = R(s) + sum of F(children), and log Z."""
     stop = log_reward.exp()
     if not empty:
         stop[0] = 0
@@ -101,7 +103,9 @@ def naive_subtb(log_reward, log_pf, log_pterm, mask, lam, log_z=None):
         def delta(k, row=row):
             if log_z is not None and k == 0:  # the root's flow is learned: log F(s_0) + log P_F(s_1|s_0) - log F(s_1)
                 return float(log_z + log_pf[row, 0] + log_pterm[row, 1] - log_reward[row, 1])
-            return float(log_reward[row, k] + log_pf[row, k] + log_pterm[row, k + 1] - log_reward[row, k + 1] - log_pterm[row, k])
+            return float(
+                log_reward[row, k] + log_pf[row, k] + log_pterm[row, k + 1] - log_reward[row, k + 1] - log_pterm[row, k]
+            )
 
         first = 0 if log_z is not None else states[0]
         for i in range(first, states[-1]):
@@ -113,8 +117,15 @@ def naive_subtb(log_reward, log_pf, log_pterm, mask, lam, log_z=None):
 
 
 EVERY = torch.arange(STRINGS)
-OBJECTIVES = [("subtb+vargrad", True), ("subtb+vargrad", False), ("vargrad", True), ("vargrad", False),
-              ("subtb with log_z", False), ("tb", True), ("tb", False)]
+OBJECTIVES = [
+    ("subtb+vargrad", True),
+    ("subtb+vargrad", False),
+    ("vargrad", True),
+    ("vargrad", False),
+    ("subtb with log_z", False),
+    ("tb", True),
+    ("tb", False),
+]
 
 
 @pytest.mark.parametrize("empty", [True, False])
@@ -142,7 +153,9 @@ def test_every_loss_is_zero_at_the_closed_form_optimum(empty):
 
 def test_a_policy_equal_to_the_base_has_loss_zero_under_the_base_s_reward():
     base = torch.randn(INNER, V + 1)
-    log_reward = log_probability(base)  # the reward of a truncated string drops its own log p(stop): it is log p(tokens)
+    log_reward = log_probability(
+        base
+    )  # the reward of a truncated string drops its own log p(stop): it is log p(tokens)
     *terms, mask, lengths = batch(base, log_reward, EVERY)
     assert (lengths == R).any() and (lengths < R).any()
     g = losses.log_ratios(*terms, mask)
@@ -181,7 +194,9 @@ def test_full_enumeration_reaches_the_target(name, empty):
         assert log_z == pytest.approx(true_log_z, abs=1e-3)
 
 
-@pytest.mark.parametrize("name, empty", [("subtb+vargrad", False), ("vargrad", True), ("subtb with log_z", False), ("tb", False)])
+@pytest.mark.parametrize(
+    "name, empty", [("subtb+vargrad", False), ("vargrad", True), ("subtb with log_z", False), ("tb", False)]
+)
 def test_samples_of_the_policy_reach_the_target(name, empty):
     assert train(name, empty, sampled=True)[0] < 0.02
 
@@ -258,17 +273,17 @@ def test_vargrad_is_twice_reinforce_with_the_mean_as_baseline():
     logits, log_reward, strings = random_case()
     *terms, mask, lengths = batch(logits, log_reward, strings)
     ratio = losses.terminal(losses.log_ratios(*terms, mask), lengths)
-    gradient, = torch.autograd.grad(losses.vargrad(ratio), logits)
+    (gradient,) = torch.autograd.grad(losses.vargrad(ratio), logits)
 
     log_p = log_probability(logits)[strings]
     reward = (log_reward[strings] - log_p).detach()
-    reinforce, = torch.autograd.grad(-((reward - reward.mean()) * log_p).mean(), logits)
+    (reinforce,) = torch.autograd.grad(-((reward - reward.mean()) * log_p).mean(), logits)
     torch.testing.assert_close(gradient, 2 * reinforce, atol=1e-13, rtol=1e-12)
 
 
 def test_vargrad_compares_the_samples_of_a_prompt_only():
     ratio = torch.randn(12)
-    parts = [ratio[i:i + 4].var(unbiased=False) for i in (0, 4, 8)]
+    parts = [ratio[i : i + 4].var(unbiased=False) for i in (0, 4, 8)]
     torch.testing.assert_close(losses.vargrad(ratio, 4), torch.stack(parts).mean())
     torch.testing.assert_close(losses.vargrad(ratio), ratio.var(unbiased=False))
     prompts = torch.tensor([3.0, -50.0, 7.0]).repeat_interleave(4)  # each prompt has a log Z of its own
@@ -308,13 +323,16 @@ def test_log_z_is_the_flow_of_the_root():
     *terms, mask, _ = batch(logits.detach(), log_reward, strings, empty=False)
     g = losses.log_ratios(*terms, mask)
     log_z = torch.tensor(0.4, requires_grad=True)
-    gradient, = torch.autograd.grad(losses.subtb(g, mask, 1.0, log_z), log_z)
+    (gradient,) = torch.autograd.grad(losses.subtb(g, mask, 1.0, log_z), log_z)
     pairs = sum(n * (n + 1) / 2 for n in mask.sum(1).tolist())  # the root is one state more
     assert gradient.item() == pytest.approx(2 * (log_z - g[mask]).sum().item() / pairs)
     # One learned number a prompt, repeated for its samples, is the same as each prompt on its own.
     each = torch.tensor([0.4, -1.0]).repeat_interleave(2)
     both = losses.subtb(g[:4], mask[:4], 1.0, each)
-    halves = [losses.subtb(g[i:i + 2], mask[i:i + 2], 1.0, each[i]) * (n := mask[i:i + 2].sum(1) + 1).mul(n - 1).sum() for i in (0, 2)]
+    halves = [
+        losses.subtb(g[i : i + 2], mask[i : i + 2], 1.0, each[i]) * (n := mask[i : i + 2].sum(1) + 1).mul(n - 1).sum()
+        for i in (0, 2)
+    ]
     n = mask[:4].sum(1) + 1
     torch.testing.assert_close(both, sum(halves) / (n * (n - 1)).sum())
     # Without it a forbidden root takes no part: whatever stands there.
@@ -329,7 +347,11 @@ def test_arguments_stay_as_they_are():
     before = [x.clone() for x in (*terms, mask)]
     g = losses.log_ratios(*terms, mask)
     kept = g.clone()
-    losses.subtb(g, mask, 0.5, torch.tensor(1.0)), losses.subtb(g, mask, 1.0, torch.tensor(1.0)), losses.vargrad(losses.terminal(g, lengths))
+    (
+        losses.subtb(g, mask, 0.5, torch.tensor(1.0)),
+        losses.subtb(g, mask, 1.0, torch.tensor(1.0)),
+        losses.vargrad(losses.terminal(g, lengths)),
+    )
     assert all(torch.equal(a, b) for a, b in zip(before, (*terms, mask))) and torch.equal(g, kept)
 
 

@@ -1,4 +1,5 @@
 """The replay buffer: what it keeps, what it drives out, what it gives back."""
+
 import json
 import random
 from collections import Counter
@@ -13,12 +14,12 @@ STOP = 9
 
 
 def offer(buffer, *responses, key="p", temperature=1.0, width=8):
-    """Offer (tokens, log-reward) pairs in one call; the prefixes' rewards are 0.1, 0.2, ... so that they can be recognised."""
+    """Offer (tokens, log-reward) pairs in one call; the prefixes' rewards are 0, 0.1, 0.2, ..., to be recognised."""
     tokens = torch.full((len(responses), width), STOP)
     rewards = torch.zeros(len(responses), width + 1)
     for row, (response, reward) in enumerate(responses):
-        tokens[row, :len(response)] = torch.tensor(response, dtype=torch.int64)
-        rewards[row, :len(response)] = torch.arange(len(response)) / 10
+        tokens[row, : len(response)] = torch.tensor(response, dtype=torch.int64)
+        rewards[row, : len(response)] = torch.arange(len(response)) / 10
         rewards[row, len(response)] = reward
     buffer.add(key, tokens, torch.tensor([len(response) for response, _ in responses]), rewards, temperature)
 
@@ -97,7 +98,9 @@ def test_rewards_are_stored_untempered():
     assert kept(buffer) == {(1, 2): -3.0, (4,): -3.5}
     tokens, _, rewards = buffer.sample("p", 50, random.Random(0), 4, STOP, temperature=0.25)
     long = rewards[(tokens[:, 0] == 1).nonzero()[0, 0]]
-    assert long.tolist() == pytest.approx([0.0, 0.2, -12.0, 0.0, 0.0])  # every prefix's is divided anew: 0.1 * 0.5 / 0.25
+    assert long.tolist() == pytest.approx(
+        [0.0, 0.2, -12.0, 0.0, 0.0]
+    )  # every prefix's is divided anew: 0.1 * 0.5 / 0.25
 
 
 def test_what_is_stored_does_not_follow_the_caller_s_tensor():
@@ -133,8 +136,11 @@ def test_samples_are_padded_and_their_stop_counts():
     rows = {tuple(t): (m, r) for t, m, r in zip(tokens.tolist(), mask.tolist(), rewards.tolist())}
     T, F = True, False
     assert {t: m for t, (m, _) in rows.items()} == {
-        (STOP, STOP, STOP): [T, F, F], (4, STOP, STOP): [T, T, F], (5, 6, STOP): [T, T, T],
-        (7, 7, 7): [T, T, T]}  # at the full length there is no room for a stop, and none is needed
+        (STOP, STOP, STOP): [T, F, F],
+        (4, STOP, STOP): [T, T, F],
+        (5, 6, STOP): [T, T, T],
+        (7, 7, 7): [T, T, T],
+    }  # at the full length there is no room for a stop, and none is needed
     assert tokens.dtype == torch.int64 and mask.dtype == torch.bool and rewards.shape == (40, 4)
     assert rows[(5, 6, STOP)][1] == pytest.approx([0.0, 0.1, -1.0, 0.0])
     assert rows[(7, 7, 7)][1] == pytest.approx([0.0, 0.1, 0.2, -1.0])
@@ -144,14 +150,17 @@ def test_pack_and_unpack_keep_everything_and_the_order():
     buffer = ReplayBuffer(capacity=4, similarity=0)
     for key, seed in (("b", 1), ("a", 2), ("c", 3)):
         rng = random.Random(seed)
-        offer(buffer, *[(tuple(rng.choices(range(9), k=rng.randint(0, 6))), rng.gauss(0, 3)) for _ in range(9)], key=key)
+        offer(
+            buffer, *[(tuple(rng.choices(range(9), k=rng.randint(0, 6))), rng.gauss(0, 3)) for _ in range(9)], key=key
+        )
     buffer.entries["seen, but empty"] = {}
     tensors, meta = buffer.pack()
     twin = ReplayBuffer(capacity=4, similarity=0)
     twin.entries = {"old": {(1,): torch.zeros(2)}}
     twin.unpack({name: tensor.clone() for name, tensor in tensors.items()}, json.loads(json.dumps(meta)))
     assert [(key, list(entries)) for key, entries in twin.entries.items()] == [
-        (key, list(entries)) for key, entries in buffer.entries.items()]
+        (key, list(entries)) for key, entries in buffer.entries.items()
+    ]
     for key, entries in buffer.entries.items():
         assert all(torch.equal(rewards, twin.entries[key][response]) for response, rewards in entries.items())
     # The order decides what is drawn, and which of equals is driven out: a resumed run must go on alike.
@@ -168,11 +177,13 @@ def test_an_empty_buffer_can_be_packed():
 
 def recursive(a, b):
     """The definition of Levenshtein's distance."""
+
     @cache
     def distance(i, j):
         if i == 0 or j == 0:
             return i + j
         return min(distance(i - 1, j) + 1, distance(i, j - 1) + 1, distance(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
+
     return distance(len(a), len(b))
 
 

@@ -1,4 +1,4 @@
-"""The rng task: targets against independent oracles, the reward, exact numbers against brute force and against samples."""
+"""The rng task: targets against independent oracles, the reward, exact numbers against brute force and samples."""
 
 import itertools
 import math
@@ -88,7 +88,10 @@ def geometric(p):
 
 
 def grid(density, low, high):
-    points = {n: (max(n / 100 - 0.005, low), min(n / 100 + 0.005, high)) for n in range(round(low * 100), round(high * 100) + 1)}
+    points = {
+        n: (max(n / 100 - 0.005, low), min(n / 100 + 0.005, high))
+        for n in range(round(low * 100), round(high * 100) + 1)
+    }
     return {f"{n / 100:.2f}": integral(density, *bounds) for n, bounds in points.items()}
 
 
@@ -149,7 +152,8 @@ def test_published_values(spec, text, p):
     ("binomial:n=101", "1 <= n <= 100"), ("binomial:n=2.5", "whole number"), ("binomial:p=1", "0 < p < 1"),
     ("geometric:p=0", "0.01 <= p < 1"), ("geometric:p=1", "p < 1"),
     ("gaussian:std_dev=0", "0.01 <= std_dev"), ("gaussian:mean=1e9", "mean <= 100"),
-    ("exponential:scale=-1", "0.05 <= scale"), ("uniform_real:a=1:b=0", "a < b"), ("uniform_real:a=0.001:b=0.002", "none"),
+    ("exponential:scale=-1", "0.05 <= scale"), ("uniform_real:a=1:b=0", "a < b"),
+    ("uniform_real:a=0.001:b=0.002", "none"),
     ("uniform:a=5:b=5", "0 <= a < b"), ("uniform:a=-3", "0 <= a < b"), ("uniform:a=0.5", "whole numbers"),
     ("uniform:b=1e5", "9999"),
 ])  # fmt: skip
@@ -166,14 +170,18 @@ def test_a_pmf_from_a_file(tmp_path):
     assert target.texts == ["1", "3", "two words", "6"]  # entries of probability 0, or next to it, are outside
     assert target.probs.tolist() == pytest.approx([0.5, 0.25, 0.125, 0.125])
     assert target.name == target.label == "dice"
-    assert prompt_of(target) == "The following is a random integer drawn from a dice distribution with parameters pmf=custom: "
+    assert (
+        prompt_of(target)
+        == "The following is a random integer drawn from a dice distribution with parameters pmf=custom: "
+    )
     twin = tmp_path / "uniform"  # a file with the name of a distribution is still that file
     twin.write_text("4 1\n5 3\n")
     assert "uniform" in prompt_of(parse_target(str(twin)))
 
 
 @pytest.mark.parametrize("text, line", [
-    ("1 0.5\n2\n", 2), ("1 0.5\n\n2 x\n", 3), ("1 -0.5\n", 1), ("1 nan\n", 1), ("1 inf\n", 1), ("1 0.5\n1 0.5\n", 2), ("0.5\n", 1),
+    ("1 0.5\n2\n", 2), ("1 0.5\n\n2 x\n", 3), ("1 -0.5\n", 1), ("1 nan\n", 1), ("1 inf\n", 1),
+    ("1 0.5\n1 0.5\n", 2), ("0.5\n", 1),
 ])  # fmt: skip
 def test_a_bad_line_of_a_pmf_file_is_named(tmp_path, text, line):
     path = tmp_path / "bad.txt"
@@ -196,18 +204,30 @@ def test_prompts_are_the_reference_s_to_the_letter():
     """rng/configs/config.yaml of gfn-lm-tuning: one prompt in use, four templates."""
     uniform = parse_target("uniform")
     assert prompt_of(uniform) == "The following is a random integer drawn uniformly between 0 and 100: "
-    assert prompt_of(parse_target("uniform:a=5:b=60")) == "The following is a random integer drawn uniformly between 5 and 60: "
+    assert (
+        prompt_of(parse_target("uniform:a=5:b=60"))
+        == "The following is a random integer drawn uniformly between 5 and 60: "
+    )
     kind, name, parameters = "integer", "uniform discrete", "a=0, b=100"
-    assert prompt_of(uniform, "generate") == (f"Randomly generate one single random {kind} from a {name} distribution "
-                                              f"with parameters {parameters}, and then stop: ")
-    assert prompt_of(uniform, "sample") == f"Sample a single output from a {name} distribution with parameters {parameters}: "
-    assert prompt_of(uniform, "here") == (f"Here is one single random {kind} sampled from a {name} distribution "
-                                          f"with parameters {parameters}: ")
+    assert prompt_of(uniform, "generate") == (
+        f"Randomly generate one single random {kind} from a {name} distribution "
+        f"with parameters {parameters}, and then stop: "
+    )
+    assert (
+        prompt_of(uniform, "sample")
+        == f"Sample a single output from a {name} distribution with parameters {parameters}: "
+    )
+    assert prompt_of(uniform, "here") == (
+        f"Here is one single random {kind} sampled from a {name} distribution with parameters {parameters}: "
+    )
     following = f"The following is a random {kind} drawn from a {name} distribution with parameters {parameters}: "
     assert prompt_of(uniform, "following") == following
     assert prompt_of(parse_target("gaussian")) == (
-        "The following is a random real number drawn from a gaussian distribution with parameters mean=0, std_dev=1: ")
-    assert "uniform continuous distribution with parameters a=0, b=1" in prompt_of(parse_target("uniform_real"), "sample")
+        "The following is a random real number drawn from a gaussian distribution with parameters mean=0, std_dev=1: "
+    )
+    assert "uniform continuous distribution with parameters a=0, b=1" in prompt_of(
+        parse_target("uniform_real"), "sample"
+    )
 
 
 def test_what_was_not_trained_on_is_held_out(tiny):
@@ -218,7 +238,9 @@ def test_what_was_not_trained_on_is_held_out(tiny):
 
     labels = [c.label for c in rng.held_out([build(parse_target("uniform"), "main")], build)]
     assert labels == [f"uniform/{t}" for t in ("generate", "sample", "here", "following")] + [
-        "uniform-a0-b50/main", "uniform-a0-b520/main"]
+        "uniform-a0-b50/main",
+        "uniform-a0-b520/main",
+    ]
     both = [build(parse_target("poisson"), t) for t in ("sample", "main")]
     held = rng.held_out(both, build)
     assert [c.label for c in held] == [f"poisson/{t}" for t in ("generate", "here")]  # `main` is `following` here
@@ -231,7 +253,9 @@ def test_what_was_not_trained_on_is_held_out(tiny):
 # --------------------------------------------------------------------------------------------------------- reward
 
 
-@pytest.mark.parametrize("spec, max_len", [("uniform", 3), ("poisson:lam=3", 2), ("uniform:a=7:b=30", 2)])
+@pytest.mark.parametrize(
+    "spec, max_len", [("uniform", 3), ("poisson:lam=3", 2), ("uniform:a=57:b=62", 3), ("uniform:a=7:b=30", 2)]
+)
 @pytest.mark.parametrize("per_token", [0.0, 3.0])
 def test_the_valid_mass_is_that_of_all_strings_listed(spec, max_len, per_token):
     condition = digits(spec, max_len, per_token=per_token)
@@ -245,13 +269,15 @@ def test_the_valid_mass_is_that_of_all_strings_listed(spec, max_len, per_token):
 
 
 def test_a_reward_whose_optimum_is_junk_is_refused():
-    with pytest.raises(UserError, match=r"only 0\.\d+ .*\n?.*--invalid_penalty \(now 5\).*--invalid_per_token") as error:
+    with pytest.raises(
+        UserError, match=r"only 0\.\d+ .*\n?.*--invalid_penalty \(now 5\).*--invalid_per_token"
+    ) as error:
         digits(penalty=5.0)
     assert len(str(error.value).splitlines()) <= 3
     with pytest.raises(UserError, match="only 0.0"):  # a constant penalty is swamped by the number of strings
         digits(penalty=8.0, per_token=1e-9, max_len=8)
     # The border: about 2.48 e^-penalty of junk.
-    lengths = sum((11 ** l - n) / 12**l for l, n in ((1, 10), (2, 90), (3, 1)))
+    lengths = sum((11**l - n) / 12**l for l, n in ((1, 10), (2, 90), (3, 1)))
     border = -math.log((1 / 0.99999 - 1) / lengths)
     assert digits(penalty=border + 0.01).target_valid_mass == pytest.approx(0.99999, abs=1e-6)
     with pytest.raises(UserError):
@@ -259,7 +285,9 @@ def test_a_reward_whose_optimum_is_junk_is_refused():
 
 
 def test_strings_that_are_too_long_are_refused():
-    with pytest.raises(UserError, match="'100' needs 3 tokens in this vocabulary, --max_len allows 2.\nSet --max_len 3"):
+    with pytest.raises(
+        UserError, match="'100' needs 3 tokens in this vocabulary, --max_len allows 2.\nSet --max_len 3"
+    ):
         digits(max_len=2)
 
 
@@ -276,6 +304,12 @@ def test_the_reward_of_every_prefix():
         [0, junk[1], junk[2], junk[3], junk[4]],
         [0, pmf, 0, 0, 0],  # what comes after the stop earns nothing
     ]
+    torch.testing.assert_close(rewards, torch.tensor(expected), atol=1e-5, rtol=0)
+    # The two beginnings of 57..62, "5" and "6", share one penalty and have no slope.
+    tens = digits("uniform:a=57:b=62", max_len=4)
+    rewards = tens.log_reward(torch.tensor([[5, 7, 11, 11], [6, 3, 11, 11], [7, 0, 11, 11]]), torch.tensor([2, 2, 2]))
+    beginning, pmf = -14 - math.log(2), math.log(1 / 6)
+    expected = [[0, beginning, pmf, 0, 0], [0, beginning, junk[2], 0, 0], [0, junk[1], junk[2], 0, 0]]
     torch.testing.assert_close(rewards, torch.tensor(expected), atol=1e-5, rtol=0)
 
 

@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--out", default="nano_weights", help="folder to write: weights, vocabulary, card, log and checkpoint"
     )
     p.add_argument("--seed", type=int, default=1, help="seed of corpus, initial weights and order")
-    p.add_argument("--steps", type=int, default=10500, help="optimizer steps")
+    p.add_argument("--steps", type=int, default=9000, help="optimizer steps")
     p.add_argument("--tokens", type=int, default=4096, help="tokens a step")
     p.add_argument(
         "--merges", type=int, default=2400, help="BPE merges, those that make 0..100 one token each included"
@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay of both optimizers")
     p.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
     p.add_argument(
-        "--decay", type=float, default=0.35, help="share of the steps over which the rates fall linearly to 0"
+        "--decay", type=float, default=0.75, help="share of the steps over which the rates fall linearly to 0"
     )
     p.add_argument(
         "--packed", type=float, default=0.1, help="share of steps with full rows of 512 tokens, several documents each"

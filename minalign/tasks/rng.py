@@ -7,8 +7,11 @@ decimals. Because the support can be enumerated, one batched forward gives the p
 The reward of strings outside the support decides what the exact optimum is. There are about V^l of them at length l,
 so a constant penalty is swamped by their number (with -8, a thousand-word vocabulary and three tokens, 99.9 % of the
 "target" is junk). Here
-    log R(w) = log pmf(w)  on the support,      log R(w) = -penalty - |w| * per_token  outside,  per_token >= log V,
-and `target_valid_mass` is the closed form of what that leaves to the support.
+    log R(w) = log pmf(w)                      on the support,
+               -penalty - log(their number)    where w is the beginning of a string of the support ("-0." of "-0.57"),
+               -penalty - |w| * per_token      elsewhere, with per_token >= log V,
+and `target_valid_mass` is the closed form of what that leaves to the support. Beginnings are few, so they need no slope:
+with one, SubTB would spend itself on driving their stop from e^-15, where nobody ever sees it, to e^-40.
 
 Shapes: K strings of the support, R tokens, B responses, S = R + 1 prefixes, V vocabulary.
 """
@@ -235,12 +238,13 @@ class Condition:
         )
         self.probs = torch.tensor(target.probs, device=device)  # (K,) float64
 
-        per_length = [sum(len(ids) == length for ids in encoded) for length in range(1, max_len + 1)]
-        junk = [
-            ((tokenizer.n_vocab - 1) ** l - valid) * math.exp(-penalty - l * self.per_token)
-            for l, valid in enumerate(per_length, 1)
-        ]
-        self.target_valid_mass = 1 / (1 + sum(junk))
+        beginnings = {tuple(ids[:t]) for ids in encoded for t in range(1, len(ids))} - self.log_pmf.keys()
+        self.log_beginning = dict.fromkeys(beginnings, -penalty - math.log(max(1, len(beginnings))))
+        invalid = math.exp(-penalty) if beginnings else 0.0
+        for length in range(1, max_len + 1):
+            known = sum(len(ids) == length for ids in [*self.log_pmf, *beginnings])
+            invalid += ((tokenizer.n_vocab - 1) ** length - known) * math.exp(-penalty - length * self.per_token)
+        self.target_valid_mass = 1 / (1 + invalid)
         if self.target_valid_mass < 0.99999:
             raise UserError(
                 f"this reward leaves only {self.target_valid_mass:.6f} of its own optimum to the support (at least "
@@ -258,7 +262,9 @@ class Condition:
         rewards = torch.zeros(tokens.size(0), tokens.size(1) + 1)
         for row, (ids, n) in enumerate(zip(tokens.tolist(), lengths.tolist())):
             for t in range(1, n + 1):
-                rewards[row, t] = self.log_pmf.get(tuple(ids[:t]), -self.penalty - t * self.per_token)
+                prefix = tuple(ids[:t])
+                junk = self.log_beginning.get(prefix, -self.penalty - t * self.per_token)
+                rewards[row, t] = self.log_pmf.get(prefix, junk)
         return rewards.to(tokens.device)
 
     @torch.no_grad()
