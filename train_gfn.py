@@ -255,7 +255,7 @@ def main(argv: list[str]) -> None:
         unpack_rng(tensors, meta["rng"], noise=noise, choice=choice)
         buffer.unpack(tensors, meta["replay"])
 
-    elif cfg.prefill and not cfg.eval_only:
+    elif cfg.replayed and not cfg.eval_only:
         # What the base hardly ever says would be pushed down, unseen, with the junk, and then be found too rarely.
         for c in conditions:
             for rows in torch.empty(cfg.prefill).uniform_(0.5, 2.0, generator=noise).split(1024):

@@ -17,8 +17,7 @@ def load_policy(model: str, init: str | None = None, dtype: torch.dtype = torch.
     model, its tokenizer, and the name of the original base, relative to which adapters are saved.
     """
     if init is None:
-        folder = hub.find_model(model)
-        return hub.from_pretrained(model, dtype), Tokenizer.from_folder(folder), model
+        return _checked(hub.from_pretrained(model, dtype), Tokenizer.from_folder(hub.find_model(model)), model)
     folder = Path(init).expanduser()
     if not folder.is_dir():
         raise UserError(f"--init {init}: expected the folder of an earlier run; there is no such folder.")
@@ -28,13 +27,25 @@ def load_policy(model: str, init: str | None = None, dtype: torch.dtype = torch.
             base = "nano"  # the adapter names nano by its path, for peft; on another machine that path is another one
         policy = hub.from_pretrained(base, dtype)
         lora.load_adapter(policy, folder)
-        return lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base
+        return _checked(lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base)
     if (folder / "config.json").is_file():
-        return hub.from_pretrained(str(folder), dtype), Tokenizer.from_folder(folder), str(folder)
+        return _checked(hub.from_pretrained(str(folder), dtype), Tokenizer.from_folder(folder), str(folder))
     raise UserError(
         f"--init {init}: expected adapter_config.json (LoRA) or config.json (a full model) in it; found neither.\n"
         "A run writes them when it saves; an interrupted one can be continued with --resume."
     )
+
+
+def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokenizer, str]:
+    """Refuse a vocabulary of another size than the model's: ids without a text could be sampled, or texts without an
+    id."""
+    if tokenizer.n_vocab != model.config.vocab_size:
+        raise UserError(
+            f"{base}: the model has {model.config.vocab_size} tokens, its vocab.json {tokenizer.n_vocab}.\n"
+            "Take vocab.json and merges.txt from the same model, or cut padded embedding rows off its weights."
+        )
+    # A local folder is named by its full path: the adapter's config must be found from any working directory.
+    return model, tokenizer, str(Path(base).resolve()) if base != "nano" and Path(base).is_dir() else base
 
 
 def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer) -> None:

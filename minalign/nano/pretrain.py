@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--out", default="nano_weights", help="folder to write: weights, vocabulary, card, log and checkpoint"
     )
     p.add_argument("--seed", type=int, default=1, help="seed of corpus, initial weights and order")
-    p.add_argument("--steps", type=int, default=9000, help="optimizer steps")
+    p.add_argument("--steps", type=int, default=5000, help="optimizer steps")
     p.add_argument("--tokens", type=int, default=4096, help="tokens a step")
     p.add_argument(
         "--merges", type=int, default=2400, help="BPE merges, those that make 0..100 one token each included"
@@ -52,17 +52,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--bpe_bytes", type=int, default=15_000_000, help="bytes of corpus that the BPE is trained on")
     p.add_argument("--n_embd", type=int, default=192, help="width")
     p.add_argument("--n_layer", type=int, default=4, help="layers")
-    p.add_argument("--n_head", type=int, default=4, help="attention heads")
-    p.add_argument("--muon_lr", type=float, default=0.03, help="learning rate of Muon: matrices of the blocks")
-    p.add_argument("--adam_lr", type=float, default=5e-3, help="learning rate of AdamW: embeddings, norms and biases")
-    p.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay of both optimizers")
+    p.add_argument("--n_head", type=int, default=6, help="attention heads")
+    p.add_argument("--muon_lr", type=float, default=0.01, help="learning rate of Muon: matrices of the blocks")
+    p.add_argument("--adam_lr", type=float, default=4e-3, help="learning rate of AdamW: embeddings, norms and biases")
+    p.add_argument("--weight_decay", type=float, default=0.1, help="decoupled weight decay of the matrices")
     p.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
     p.add_argument(
         "--decay", type=float, default=0.75, help="share of the steps over which the rates fall linearly to 0"
     )
     p.add_argument(
-        "--packed", type=float, default=0.1, help="share of steps with full rows of 512 tokens, several documents each"
+        "--packed", type=float, default=0.15, help="share of steps with full rows of 512 tokens, several documents each"
     )
+    p.add_argument("--repeat", type=int, default=120, help="first chunks in which full rows hold every document twice")
     p.add_argument(
         "--led", type=float, default=0.15, help="share of the other documents that follow an end-of-text token"
     )
@@ -101,6 +102,9 @@ class Batches(torch.utils.data.IterableDataset):
     Documents stand alone in a row from position 0, as prompts do when nano is used, so the rows of a step are of very
     different lengths: they are sorted and cut into micro-batches with little padding. Some steps are full rows of 512
     instead, documents separated by end-of-text, so that late positions are trained as well.
+
+    At the beginning those rows tell every document twice: copying from the context, which names and things need, is
+    learned much earlier where there is so much to copy.
     """
 
     def __init__(self, folder: Path, args: argparse.Namespace, chunk: int = 0, skip: int = 0):
@@ -124,8 +128,8 @@ class Batches(torch.utils.data.IterableDataset):
             row = row[:N_POSITIONS]
             if not packed and rng.random() < args.led:
                 row = [tokenizer.eot] + row[: N_POSITIONS - 1]
-            step.append(row)
-            total += len(row)
+            step += [row, row] if packed and chunk < args.repeat else [row]
+            total += len(row) * (2 if packed and chunk < args.repeat else 1)
             if total >= args.tokens:
                 steps.append(pack(step) if packed else bucket(step))
                 step, total, packed = [], 0, rng.random() < args.packed
@@ -241,9 +245,16 @@ def held_out_data(tokenizer: Tokenizer, n: int, split: str = "validation", seed:
 
 
 def new_model(args: argparse.Namespace, tokenizer: Tokenizer) -> GPT2:
-    """Return the initial model, its weights drawn from the seed."""
+    """Return the initial model, its weights drawn from the seed.
+
+    Embeddings start five times larger than GPT-2's: what tells one name from another is its random start, and in a
+    small one it drowns in the direction that all names learn to share, so that no name can be copied from the
+    context. Positions start as sinusoids (Vaswani et al. 2017, section 3.5), with which one linear map finds the
+    token before, and an attention's values and output as multiples of inverse rotations, which copy what is attended
+    to: from GPT-2's random start a training as short as this one spends most of its time on finding these two.
+    """
     torch.manual_seed(args.seed)
-    return GPT2(
+    model = GPT2(
         GPT2Config(
             vocab_size=len(tokenizer),
             n_positions=N_POSITIONS,
@@ -254,23 +265,49 @@ def new_model(args: argparse.Namespace, tokenizer: Tokenizer) -> GPT2:
             eos_token_id=tokenizer.eot,
         )
     )
+    D = args.n_embd
+    angles = torch.arange(N_POSITIONS)[:, None] * 1000.0 ** (-torch.arange(0, D, 2) / D)  # (positions, D/2)
+    with torch.no_grad():
+        model.transformer.wte.weight.mul_(0.1 / model.config.initializer_range)
+        model.transformer.wpe.weight.copy_(0.1 * torch.stack([angles.sin(), angles.cos()], 2).flatten(1))
+        for block in model.transformer.h:
+            rotation = torch.linalg.qr(torch.randn(D, D))[0]
+            block.attn.c_attn.weight[2 * D :] = 0.3 * rotation
+            block.attn.c_proj.weight.copy_(0.3 * rotation.T)
+    return model
 
 
-def new_optimizers(model: GPT2, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
-    """Return Muon (Jordan et al. 2024) for the matrices of the blocks, in a part for each thread, and AdamW for
-    everything else."""
-    matrices = [p for p in model.transformer.h.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-    half = len(matrices) // 2
-    optimizers = [
-        torch.optim.Muon(part, lr=args.muon_lr, momentum=0.95, weight_decay=args.weight_decay)
-        for part in (matrices[:half], matrices[half:])
-    ]
-    optimizers.append(torch.optim.AdamW(others, lr=args.adam_lr, betas=(0.9, 0.98), weight_decay=args.weight_decay))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return optimizers
+class Optimizers:
+    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for embeddings, norms and biases.
+
+    Queries, keys and values are one weight in GPT-2's file format but three matrices to Muon, which gives all
+    directions of a matrix the same length of step: together, the large gradients of one would decide for the others.
+    The three share the weight's memory. Muon's matrices come in two halves, so that two threads can work on them.
+    """
+
+    def __init__(self, model: GPT2, args: argparse.Namespace):
+        self.parts = []  # (parameter, weight, which third of its rows, of how many)
+        for name, weight in model.transformer.h.named_parameters():
+            if weight.ndim == 2:
+                n = 3 if name.endswith("c_attn.weight") else 1
+                self.parts += [(torch.nn.Parameter(rows), weight, i, n) for i, rows in enumerate(weight.data.chunk(n))]
+        matrices = {id(weight) for _, weight, _, _ in self.parts}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in matrices]
+        own = [parameter for parameter, *_ in self.parts]
+        self.all = [
+            torch.optim.Muon(half, lr=args.muon_lr, momentum=0.95, weight_decay=args.weight_decay)
+            for half in (own[: len(own) // 2], own[len(own) // 2 :])
+        ]
+        self.all.append(torch.optim.AdamW(others, lr=args.adam_lr, betas=(0.9, 0.98), weight_decay=0.01))
+        self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.all]
+
+    def step(self, rate: float, pool: ThreadPoolExecutor) -> None:
+        """Take one step at `rate` times the peak learning rates."""
+        for parameter, weight, i, n in self.parts:
+            parameter.grad = weight.grad.chunk(n)[i]
+        for optimizer, peak in zip(self.all, self.peaks):
+            optimizer.param_groups[0]["lr"] = peak * rate
+        list(pool.map(lambda optimizer: optimizer.step(), self.all))
 
 
 def rate(step: int, args: argparse.Namespace) -> float:
@@ -278,22 +315,22 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, (args.steps - step) / (args.decay * args.steps))
 
 
-def save(out: Path, model: GPT2, optimizers: list[torch.optim.Optimizer], state: dict) -> None:
+def save(out: Path, model: GPT2, optimizers: Optimizers, state: dict) -> None:
     """Write all that --resume needs."""
     tensors, meta = {f"model.{name}": weight for name, weight in model.state_dict().items()}, {"state": state}
-    for i, optimizer in enumerate(optimizers):
+    for i, optimizer in enumerate(optimizers.all):
         more, meta[f"optimizer{i}"] = pack_optimizer(optimizer, f"optimizer{i}")
         tensors |= more
     del tensors["model.lm_head.weight"]  # the embedding
     save_state(out, state["step"], tensors, meta)
 
 
-def load(out: Path, model: GPT2, optimizers: list[torch.optim.Optimizer]) -> dict:
+def load(out: Path, model: GPT2, optimizers: Optimizers) -> dict:
     """Put the newest checkpoint into model and optimizers; return its state."""
     _, tensors, meta = load_state(out)
     own = {name.removeprefix("model."): weight for name, weight in tensors.items() if name.startswith("model.")}
     model.load_state_dict({**own, "lm_head.weight": own["transformer.wte.weight"]})
-    for i, optimizer in enumerate(optimizers):
+    for i, optimizer in enumerate(optimizers.all):
         unpack_optimizer(optimizer, tensors, meta[f"optimizer{i}"], f"optimizer{i}")
     return meta["state"]
 
@@ -314,7 +351,7 @@ def train(
 ) -> dict:
     """Train from the seed (or the checkpoint), write the weights, and return {tokens, seconds}."""
     model = new_model(args, tokenizer).to(device)
-    optimizers = new_optimizers(model, args)
+    optimizers = Optimizers(model, args)
     state = {"step": 0, "chunk": 0, "index": 0, "tokens": 0, "seconds": 0.0}
     log = out / "log.jsonl"
     if args.resume:
@@ -331,16 +368,13 @@ def train(
     for chunk, index, step in stream:
         if state["step"] >= args.steps:
             break
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate(state["step"], args)
         loss, total = gradients(model, step, device, pool)
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
         if not math.isfinite(loss + norm):
             raise FloatingPointError(
                 f"step {state['step']}: loss {loss}, gradient norm {norm} (chunk {chunk}, index {index})"
             )
-        list(pool.map(lambda optimizer: optimizer.step(), optimizers))
+        optimizers.step(rate(state["step"], args), pool)
         recent.append(loss)
         state = {
             "step": state["step"] + 1,

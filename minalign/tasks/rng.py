@@ -10,8 +10,8 @@ so a constant penalty is swamped by their number (with -8, a thousand-word vocab
     log R(w) = log pmf(w)                      on the support,
                -penalty - log(their number)    where w is the beginning of a string of the support ("-0." of "-0.57"),
                -penalty - |w| * per_token      elsewhere, with per_token >= log V,
-and `target_valid_mass` is the closed form of what that leaves to the support. Beginnings are few, so they need no slope:
-with one, SubTB would spend itself on driving their stop from e^-15, where nobody ever sees it, to e^-40.
+and `target_valid_mass` is the closed form of what that leaves to the support. Beginnings are few, so they need no
+slope: with one, SubTB would spend itself on driving their stop from e^-15, where nobody ever sees it, to e^-40.
 
 Shapes: K strings of the support, R tokens, B responses, S = R + 1 prefixes, V vocabulary.
 """
@@ -37,7 +37,8 @@ SMALLEST = (
 )
 MAIN = "The following is a random integer drawn uniformly between {a:g} and {b:g}: "
 LONG_NAMES = {"uniform": "uniform discrete", "uniform_real": "uniform continuous"}
-DEFAULTS = {  # the reference's parameters where it names some
+# The reference's parameters, but for poisson: its lam = 1 leaves only a handful of numbers.
+DEFAULTS = {
     "uniform": {"a": LOW, "b": HIGH},
     "poisson": {"lam": 4.0},
     "binomial": {"n": 10, "p": 0.5},
@@ -359,19 +360,19 @@ def distances(target: Tensor, policy: Tensor, target_invalid: float) -> dict[str
     """Compare two distributions over the support, exactly.
 
     target, policy: (K,) float64, the target sums to one, the policy to its valid mass. target_invalid: what the
-    reward's own optimum leaves outside. `*_valid` is given a valid response; the others count all invalid responses
-    as one more outcome, with probability target_invalid under the target (so that KL(policy, target) is finite).
+    reward's own optimum leaves outside. kl_target_policy is sum t log(t / p) with the policy's p as it is. `*_valid` is
+    given a valid response; kl_policy_target, js and tv count all invalid responses as one more outcome, with
+    probability target_invalid under the target (so that KL(policy, target) is finite).
     `support`: strings with at least a fifth of their due. Ratios are over the strings with target probability >=
     1e-4 (half the largest one's where that is less).
     """
     valid = policy.sum()
     q = policy / valid
-    tiny = torch.finfo(torch.float64).tiny
     p_all = torch.cat([policy, (1 - valid).clamp(min=0)[None]])
     t_all = torch.cat([target * (1 - target_invalid), target.new_tensor([target_invalid])])
 
     def kl(a, b):
-        return torch.where(a > 0, a * (a.clamp(min=tiny).log() - b.clamp(min=tiny).log()), 0).sum().item()
+        return (torch.xlogy(a, a) - torch.xlogy(a, b)).sum().item()  # 0 log 0 = 0; infinite where b is 0 and a is not
 
     middle = (p_all + t_all) / 2
     ratio = policy / target
