@@ -2,8 +2,7 @@
 
 Shapes: b prompts, N responses a prompt, B = b * N rows (the N responses of prompt 0 first), P prompt, R response, V
 vocabulary. A response's stop token belongs to it: it is in `tokens`, in `mask` and in every log-prob; what follows it
-is padding. A row that reaches R tokens without a stop is cut there: `stopped` is False and its mask is True
-throughout.
+is padding. A row that reaches R tokens without a stop is cut there: `stopped` is False, its mask True throughout.
 """
 
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from minalign.model import GPT2, KVCache
 
 
 def left_pad(sequences: list[list[int]], pad: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Return prompts of different lengths as tokens (b, P), padded on the left, and their mask (b, P), True on real
-    tokens."""
+    """Return prompts as tokens (b, P), padded on the left, and their mask (b, P), True on real tokens."""
     P = max(map(len, sequences))
     tokens = torch.tensor([[pad] * (P - len(s)) + s for s in sequences], device=device)
     mask = torch.tensor([[False] * (P - len(s)) + [True] * len(s) for s in sequences], device=device)
@@ -25,18 +23,19 @@ def left_pad(sequences: list[list[int]], pad: int, device: torch.device | str = 
 
 @dataclass
 class Samples:
-    """tokens (B, R) int64, padded with the stop; mask (B, R) bool; logprobs (B, R) under the sampling distribution, 0
-    in padding."""
+    """What `generate` returns."""
 
-    tokens: Tensor
-    mask: Tensor
-    logprobs: Tensor
-    stopped: Tensor  # (B,) bool
+    tokens: Tensor  # (B, R) int64, padded with the stop
+    mask: Tensor  # (B, R) bool, True up to the stop, itself included
+    logprobs: Tensor  # (B, R) nats, under the distribution that sampled; 0 in padding
+    stopped: Tensor  # (B,) bool, whether the stop was drawn
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Set to -inf what top-k and then nucleus (top-p, Holtzman et al. 2020) sampling leave out. logits: (B, V); 0 and
-    1.0 = off."""
+    """Set to -inf what top-k and then nucleus (top-p, Holtzman et al. 2020) sampling leave out.
+
+    logits: (B, V). top_k: 0 = off. top_p: 1.0 = off.
+    """
     if top_k:
         least = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
@@ -54,6 +53,8 @@ def inverse_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
     One uniform a draw: six times faster on a CPU than torch.multinomial, which makes V random numbers a row. The sum
     is in float64: in float32 a running sum near 1 loses every token below 1e-7.
     """
+    if probs.device.type == "mps":  # has no float64
+        return inverse_cdf(probs.cpu(), uniform.cpu()).to(probs.device)
     cdf = probs.cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(cdf, uniform.double() * cdf[:, -1:], right=True).clamp(max=probs.size(-1) - 1)
 
@@ -78,16 +79,19 @@ def generate(
     """Sample n responses to each prompt.
 
     prompts: (b, P) int64, left-padded where prompt_mask (b, P) is False.
-    stop: id that ends a response; impossible before min_new_tokens tokens (its mass goes to the others, also in
-    `logprobs`).
-    temperature: number or (B,). explore: share of a uniform distribution over all allowed tokens mixed into every
-    step, number or (B,). forbidden: (V,) bool, ids that are never sampled.
+    stop: id that ends a response; impossible before min_new_tokens tokens: its mass goes to the others.
+    temperature: number or (B,). top_k, top_p: see `filter_logits`. greedy: take the likeliest token, draw nothing.
+    explore: share of a uniform distribution over all allowed tokens mixed into every step, number or (B,).
+    forbidden: (V,) bool, ids that are never sampled. All of these are part of the distribution of `logprobs`.
     generator: source of randomness, on the CPU: the same numbers on every device. B are drawn a step, whoever has
     finished, so that a row's numbers do not depend on the others.
     """
-    B, stop_only = prompts.size(0) * n, torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
-    stop_only[stop] = True
-    never = torch.zeros_like(stop_only) if forbidden is None else forbidden
+    B = prompts.size(0) * n
+    never = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
+    if forbidden is not None:
+        never |= forbidden
+    no_stop = never.clone()
+    no_stop[stop] = True
     # At a large vocabulary each of these passes over (B, V) numbers costs as much as a layer: skip those not in use.
     tempered, explored = isinstance(temperature, Tensor) or temperature != 1, isinstance(explore, Tensor) or explore > 0
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=model.device)
@@ -107,7 +111,7 @@ def generate(
         rows = alive.view(logits.size(0), -1)  # (b or A, draws a row of logits)
         if tempered:
             logits = logits / (temperature[alive, None] if temperature.dim() else temperature)
-        banned = never | stop_only if t < min_new_tokens else never
+        banned = no_stop if t < min_new_tokens else never
         if forbidden is not None or t < min_new_tokens:
             logits = logits.masked_fill(banned, -torch.inf)
         logp = filter_logits(logits, top_k, top_p).log_softmax(-1)
@@ -127,8 +131,7 @@ def generate(
             alive, drawn = alive[going], drawn[going]
             cache.keep(going)
         hidden = model(drawn[:, None], cache=cache)[:, -1]  # (A, D)
-    stopped = (tokens == stop).logical_and(mask).any(1)
-    return Samples(tokens, mask, logprobs, stopped)
+    return Samples(tokens, mask, logprobs, stopped=((tokens == stop) & mask).any(1))
 
 
 def score(
@@ -150,33 +153,29 @@ def score(
     prompt and the first t tokens. Both are 0 in padding; the stop's is -inf where t < min_new_tokens. The head runs
     only where mask is True.
     """
-    b, R = prompts.size(0), int(mask.sum(1).max())
+    b, longest = prompts.size(0), int(mask.sum(1).max())
     n = tokens.size(0) // b
-    never = (
-        torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device) if forbidden is None else forbidden
-    )
-    no_stop = never.clone()
+    no_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
+    if forbidden is not None:
+        no_stop |= forbidden
     no_stop[stop] = True
-    pairs = torch.stack(
-        [tokens, torch.full_like(tokens, stop)], -1
-    )  # (B, R, 2): at every state, the token taken and the stop
+    pairs = torch.stack([tokens, torch.full_like(tokens, stop)], -1)  # (B, R, 2): the token taken at a state, the stop
     out = torch.zeros(pairs.shape, device=model.device)
 
     prefix, last = model.encode_prefix(prompts, prompt_mask)
     # s_0 is the same for all responses of a prompt: one row of logits each.
     first = model.token_logprobs(
-        last, pairs[:, 0].reshape(b, n, 2), temperature, no_stop if min_new_tokens > 0 else never
+        last, pairs[:, 0].reshape(b, n, 2), temperature, no_stop if min_new_tokens > 0 else forbidden
     )
     out[:, 0] = torch.where(mask[:, :1], first.view(b * n, 2), 0)
-    if R > 1:
+    if longest > 1:
         # Right padding needs no mask: a real token never sees what comes after it, and padded positions are not scored.
-        hidden = model(tokens[:, : R - 1], cache=prefix.expand(n))  # (B, R - 1, D): states s_1 .. s_{R-1}
-        step = torch.arange(1, R, device=model.device).expand(b * n, -1)
-        for here, banned in ((step < min_new_tokens, no_stop), (step >= min_new_tokens, never)):
-            here = here & mask[:, 1:R]
-            if here.any():
-                rows, columns = here.nonzero(as_tuple=True)
+        hidden = model(tokens[:, : longest - 1], cache=prefix.expand(n))  # (B, longest - 1, D): states s_1, s_2, ...
+        t = torch.arange(1, longest, device=model.device)
+        for here, banned in ((t < min_new_tokens, no_stop), (t >= min_new_tokens, forbidden)):
+            rows, columns = (here & mask[:, 1:longest]).nonzero(as_tuple=True)
+            if len(rows):
                 out[rows, columns + 1] = model.token_logprobs(
-                    hidden[rows, columns], pairs[rows, columns + 1], temperature, banned if banned.any() else None
+                    hidden[rows, columns], pairs[rows, columns + 1], temperature, banned
                 )
     return out[..., 0], out[..., 1]

@@ -1,10 +1,8 @@
-"""Model files: where they come from, what is in them, how they are written. Hugging Face's format both ways, without
-transformers.
+"""Model files in Hugging Face's format, read and written without transformers.
 
     model = from_pretrained("nano")             # the bundled model
     model = from_pretrained("gpt2-medium")      # any hub id whose config says model_type gpt2
-    model = from_pretrained("path/to/folder")   # config.json + model.safetensors (or pytorch_model.bin), vocab.json +
-    merges.txt
+    model = from_pretrained("path/to/folder")   # config.json + model.safetensors or pytorch_model.bin
 """
 
 import json
@@ -15,10 +13,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from minalign.errors import UserError
+from minalign.files import atomic_write, write_tensors
 from minalign.model import ACTIVATIONS, GPT2, GPT2Config
 
 NANO = Path(__file__).parent / "nano" / "weights"
@@ -95,7 +93,7 @@ def read_config(folder: Path) -> GPT2Config:
         if Path(folder) == NANO:
             raise UserError(
                 f"The bundled model is missing from {NANO}.\n"
-                "Rebuild it (about an hour): python -m minalign.nano.pretrain"
+                f"Rebuild it (about an hour): python -m minalign.nano.pretrain --out {NANO}"
             ) from None
         raise UserError(
             f"{path}: not found. A model folder holds config.json, model.safetensors, vocab.json, merges.txt."
@@ -121,8 +119,7 @@ def read_config(folder: Path) -> GPT2Config:
             refuse(key, "it to be absent or false")
     if raw.get("activation_function", "gelu_new") not in list(ACTIVATIONS):  # the value may be unhashable
         refuse("activation_function", "one of " + ", ".join(ACTIVATIONS))
-    # reorder_and_upcast_attn needs nothing: it changes rounding in half precision only, and SDPA accumulates in fp32
-    # anyway.
+    # reorder_and_upcast_attn needs nothing: it changes rounding in half precision only, and SDPA sums in fp32 anyway.
     known = {f.name: f.default for f in fields(GPT2Config)}
     config = GPT2Config(**{key: raw[key] for key in known if key in raw})
     for key, default in known.items():
@@ -261,11 +258,10 @@ def _some(names: list[str]) -> str:
 
 
 def save_pretrained(model: GPT2, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write config.json and model.safetensors as `transformers` writes and loads them. Adapters must be merged first
-    (`lora.merge`).
+    """Write config.json and model.safetensors as `transformers` writes and loads them.
 
-    A tied head is left out (a stale copy would be loaded instead of the embedding). dtype: of the file, default the
-    model's own.
+    Adapters must be merged first (`lora.merge`), else ValueError. A tied head is left out: a stale copy would be loaded
+    instead of the embedding. dtype: of the file, default the model's own.
     """
     names = [name for name in model.state_dict() if ".lora_" in name]
     if names:
@@ -289,8 +285,5 @@ def save_pretrained(model: GPT2, folder: Path, dtype: torch.dtype | None = None)
         "resid_pdrop": 0.0,
     }
     # A reader of the folder sees a whole model or none: the config, without which nothing loads, is put in place last.
-    save_file(state, folder / "model.safetensors.tmp", metadata={"format": "pt"})
-    os.chmod(folder / "model.safetensors.tmp", 0o644)  # safetensors writes 0600
-    os.replace(folder / "model.safetensors.tmp", folder / "model.safetensors")
-    (folder / "config.json.tmp").write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(folder / "config.json.tmp", folder / "config.json")
+    atomic_write(folder / "model.safetensors", lambda file: write_tensors(file, state))
+    atomic_write(folder / "config.json", json.dumps(config, indent=2) + "\n")

@@ -11,17 +11,16 @@ import contextlib
 import copy
 import json
 import math
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minalign.errors import UserError
+from minalign.files import atomic_write, write_tensors
 
 TARGETS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj", "lm_head")
 PEFT_PREFIX = "base_model.model."
@@ -67,8 +66,7 @@ def add_adapter(
     targets: tuple[str, ...] = ("attn.c_attn",),
     dropout: float = 0.0,
 ) -> None:
-    """Freeze the backbone and add a fresh adapter to every layer whose name ends in one of `targets`; it becomes the
-    active one.
+    """Freeze the backbone, add a fresh adapter to every layer whose name ends in one of `targets`, make it active.
 
     rank: r >= 1. alpha: the branch is scaled by alpha / r; default 2 r. targets: of `TARGETS`; `lm_head` adapts the
     output side only, a tied input embedding stays as it is. Scalar heads stay trainable.
@@ -90,10 +88,21 @@ def add_adapter(
 
 
 def _layers(model: nn.Module, targets) -> list[str]:
-    """Return the paths of the linear layers that the targets name (`mlp.c_proj` matches transformer.h.0.mlp.c_proj,
-    ...)."""
-    paths = [path.removesuffix(".base") for path, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return [path for path in paths if any(path == target or path.endswith("." + target) for target in targets)]
+    """Return the paths of the linear layers that `targets` names.
+
+    targets: a list of names (`mlp.c_proj` matches transformer.h.0.mlp.c_proj, ...); PEFT also writes one regular
+    expression for whole paths, or "all-linear", which leaves the output head out.
+    """
+
+    def named(path: str) -> bool:
+        if targets == "all-linear":
+            return path != "lm_head"
+        if isinstance(targets, str):
+            return re.fullmatch(targets, path) is not None
+        return any(path == target or path.endswith("." + target) for target in targets)
+
+    linear = [path.removesuffix(".base") for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [path for path in linear if not path.startswith("heads.") and named(path)]
 
 
 def _wrap(model: nn.Module, path: str) -> LoRALinear:
@@ -182,8 +191,7 @@ def save_adapter(model: nn.Module, folder: Path, base: str, name: str = "policy"
         tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = A.contiguous()
         tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = B.contiguous()
         ranks.setdefault(next(target for target in TARGETS if path.endswith(target)), {})[path] = A.size(0)
-    # A target whose layers do not all have one rank (an adapter from elsewhere, of some layers only) is written layer
-    # by layer.
+    # A target whose layers do not all have one rank (an adapter of some layers only) is written layer by layer.
     flat: dict[str, int] = {}
     for target, of in ranks.items():
         uniform = len(of) == len(_layers(model, [target])) and len(set(of.values())) == 1
@@ -209,34 +217,16 @@ def save_adapter(model: nn.Module, folder: Path, base: str, name: str = "policy"
         "use_dora": False,
     }
     folder = Path(folder)
-    save_file(tensors, folder / "adapter_model.safetensors.tmp", metadata={"format": "pt"})
-    os.chmod(folder / "adapter_model.safetensors.tmp", 0o644)  # safetensors writes 0600
-    os.replace(folder / "adapter_model.safetensors.tmp", folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json.tmp").write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(folder / "adapter_config.json.tmp", folder / "adapter_config.json")
+    atomic_write(folder / "adapter_model.safetensors", lambda file: write_tensors(file, tensors))
+    atomic_write(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
 
-# Settings of other PEFT features that would change the computation: an adapter that uses one is refused, not half
-# loaded.
+# Other features of PEFT that would change the computation: an adapter that uses one is refused, not half loaded.
 UNSUPPORTED = (
-    "use_dora",
-    "use_qalora",
-    "modules_to_save",
-    "layers_to_transform",
-    "layers_pattern",
-    "layer_replication",
-    "lora_bias",
-    "trainable_token_indices",
-    "target_parameters",
-    "alora_invocation_tokens",
-    "exclude_modules",
-    "use_bdlora",
-    "arrow_config",
-    "megatron_config",
-    "velora_config",
-    "kasa_config",
-    "monteclora_config",
-)
+    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "target_parameters", "exclude_modules",
+    "layers_to_transform", "layers_pattern", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
+    "arrow_config", "megatron_config", "velora_config", "kasa_config", "monteclora_config",
+)  # fmt: skip
 
 
 def read_adapter_config(folder: Path) -> dict:
@@ -295,14 +285,12 @@ def _compile(expression: str) -> re.Pattern | None:
 
 
 def _matches(path: str, key: str) -> bool:
-    """PEFT's rule for rank_pattern and alpha_pattern: a regular expression for the whole path or for its end after a
-    dot."""
+    """Return whether a key of rank_pattern or alpha_pattern, a regular expression, fits a path or an end of it."""
     return re.fullmatch(rf"(.*\.)?({key})", path) is not None
 
 
 def load_adapter(model: nn.Module, folder: Path, name: str = "policy") -> None:
-    """Load a PEFT adapter for GPT-2 onto a frozen backbone and make it the active one; UserError where anything does
-    not fit."""
+    """Load a PEFT adapter for GPT-2 onto a frozen backbone and make it active; UserError where it does not fit."""
     from minalign.hub import read_tensors  # files are hub's business; hub does not know adapters
 
     folder = Path(folder)
@@ -310,25 +298,10 @@ def load_adapter(model: nn.Module, folder: Path, name: str = "policy") -> None:
     path = folder / "adapter_model.safetensors"
     if not path.exists() and (folder / "adapter_model.bin").exists():
         path = folder / "adapter_model.bin"
-    tensors = {
+    tensors = {  # beside an adapter of lm_head peft also writes the frozen head
         key.replace(".default.", "."): tensor for key, tensor in read_tensors(path).items() if ".base_layer." not in key
-    }  # peft writes the frozen lm_head beside its adapter
-
-    wanted, targets = [], config["target_modules"]
-    linear = [
-        p.removesuffix(".base")
-        for p, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not p.startswith("heads.")
-    ]
-    for p in linear:
-        if (
-            re.fullmatch(targets, p)
-            if isinstance(targets, str) and targets != "all-linear"
-            else p != "lm_head"
-            if targets == "all-linear"
-            else any(p == target or p.endswith("." + target) for target in targets)
-        ):
-            wanted.append(p)
+    }
+    wanted = _layers(model, config["target_modules"])
     keys = {f"{PEFT_PREFIX}{p}.lora_{side}.weight" for p in wanted for side in "AB"}
     missing, unexpected = sorted(keys - tensors.keys()), sorted(tensors.keys() - keys)
     if not wanted or missing or unexpected:

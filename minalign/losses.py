@@ -20,12 +20,6 @@ import torch
 from torch import Tensor
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of x where mask is True (0 where it is nowhere True); masked-out NaN and inf do not reach it or
-    its gradient."""
-    return torch.where(mask, x, 0).sum() / mask.sum().clamp(min=1)
-
-
 def log_ratios(log_reward: Tensor, log_pf: Tensor, log_pterm: Tensor, mask: Tensor) -> Tensor:
     """Return g(s_t) = log R(s_t) - log P(stop at s_t), where P(stop at s_t) = prod_{k<t} P_F(w_k|s_k) * pi_T(s_t).
 
@@ -38,15 +32,15 @@ def log_ratios(log_reward: Tensor, log_pf: Tensor, log_pterm: Tensor, mask: Tens
 
 
 def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None) -> Tensor:
-    """Modified sub-trajectory balance, SubTB(lambda) (Hu et al. 2023, eq. 3; Madan et al. 2023).
+    """Return the modified sub-trajectory balance loss, SubTB(lambda) (Hu et al. 2023, eq. 3; Madan et al. 2023).
 
     L = sum_{i<j} lambda^(j-i-1) (sum_{k=i}^{j-1} delta_k)^2 / sum_{i<j} lambda^(j-i-1), with
     delta_k = log R(s_k) + log P_F(w_k|s_k) + log pi_T(s_{k+1}) - log R(s_{k+1}) - log pi_T(s_k) = g(s_k) - g(s_{k+1}).
     The inner sum telescopes to g(s_i) - g(s_j). For lambda = 1 the pairs of one trajectory with n states therefore
-    add up to n sum g^2 - (sum g)^2 = n sum (g - mean g)^2: a variance, O(L) instead of O(L^2).
+    add up to n sum g^2 - (sum g)^2 = n sum (g - mean g)^2: a variance, O(R) instead of O(R^2).
     g: (B, S) from `log_ratios`. mask: (B, S). log_z: scalar or (B,), learned log-flow of a root where the stop is
-    forbidden; it then stands for g(s_0). Without it such a root takes no part. Differs from the paper in that root
-    and in the forced last stop (above).
+    forbidden; it then stands for g(s_0). Without it such a root takes no part.
+    Returns a scalar; both sums run over the batch. Differs from the paper: that root, and the forced last stop (above).
     """
     if log_z is not None:
         root = torch.zeros_like(mask)
@@ -56,13 +50,12 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
     if lam == 1.0:
         n = mask.sum(1)  # (B,) states of each trajectory
         mean = torch.where(mask, g, 0).sum(1) / n.clamp(min=1)
-        squares = torch.where(mask, (g - mean[:, None]) ** 2, 0).sum(
-            1
-        )  # centred first: sum g^2 - (sum g)^2 / n cancels in fp32
+        # Centred before squaring: n sum g^2 - (sum g)^2 would cancel in fp32.
+        squares = torch.where(mask, (g - mean[:, None]) ** 2, 0).sum(1)  # (B,)
         return (n * squares).sum() / (n * (n - 1) / 2).sum().clamp(min=1)
     t = torch.arange(g.size(1), device=g.device)
     distance = t[None, :] - t[:, None]  # (S, S) j - i
-    pairs = mask[:, :, None] & mask[:, None, :] & (distance > 0)
+    pairs = mask[:, :, None] & mask[:, None, :] & (distance > 0)  # (B, S, S)
     weights = pairs * lam ** (distance - 1).clamp(min=0)
     squares = (g[:, :, None] - g[:, None, :]) ** 2
     return (weights * squares).sum() / weights.sum().clamp(min=1e-12)
@@ -71,36 +64,37 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
 def clip_ratios(g: Tensor, center: Tensor, limit: float) -> Tensor:
     """Return g with values at most `limit` away from `center`, and the gradient of the unclipped g.
 
-    Under a squared loss this is Huber's idea: what is far off pulls no harder than what is `limit` off. All balance
-    losses
-    vanish only where all g are equal, where nothing is clipped: the optimum stays. g: (B, S). center: (B,). limit:
-    nats.
+    Under a squared loss this is Huber's idea: what is far off pulls no harder than what is `limit` off. At the optimum
+    all g are equal and nothing is clipped, so it stays the optimum.
+    g: (B, S). center: (B,). limit: nats. Returns (B, S).
     """
     near = center[:, None] + (g.detach() - center[:, None]).clamp(-limit, limit)
     return g + (near - g.detach())
 
 
 def terminal(g: Tensor, lengths: Tensor) -> Tensor:
-    """Return g at the state where each trajectory stopped: log R(w) - log P(w) of the finished strings. lengths: (B,)
-    states' index."""
+    """Return g at the state where each trajectory stopped: log R(w) - log P(w) of the finished strings, (B,).
+
+    g: (B, S). lengths: (B,) int64, that state's index: the tokens before the stop.
+    """
     return g.gather(1, lengths[:, None])[:, 0]
 
 
 def trajectory_balance(log_ratio: Tensor, log_z: Tensor) -> Tensor:
-    """Trajectory balance (Malkin et al. 2022, eq. 14): mean (log Z + log P(w) - log R(w))^2 with a learned log Z.
+    """Return the trajectory balance loss (Malkin et al. 2022, eq. 14): mean (log Z + log P(w) - log R(w))^2.
 
-    log_ratio: (B,) log R(w) - log P(w), from `terminal`. log_z: scalar or (B,).
+    log_ratio: (B,) log R(w) - log P(w), from `terminal`. log_z: scalar or (B,), learned. Returns a scalar.
     """
     return ((log_z - log_ratio) ** 2).mean()
 
 
 def vargrad(log_ratio: Tensor, group: int | None = None) -> Tensor:
-    """VarGrad (Richter et al. 2020; Zhang et al. 2023): variance of log R(w) - log P(w) over the samples of a prompt.
+    """Return the VarGrad loss (Richter et al. 2020; Zhang et al. 2023): the variance of log_ratio within a prompt.
 
     Trajectory balance with log Z replaced by its estimate from the batch: nothing to learn, and log R may miss any
-    constant.
-    log_ratio: (B,), the samples of a prompt side by side. group: samples a prompt (default: one prompt, B). Its
-    gradient is twice that of REINFORCE with reward log R - log P and the group's mean as baseline.
+    constant. On-policy, its gradient is twice that of REINFORCE with reward log R - log P and the mean as baseline.
+    log_ratio: (B,) log R(w) - log P(w), the N samples of a prompt side by side. group: N (default: one prompt, B).
+    Returns a scalar, the mean over prompts.
     """
     grouped = log_ratio.view(-1, group or log_ratio.numel())  # (prompts, N)
     return ((grouped - grouped.mean(1, keepdim=True)) ** 2).mean()

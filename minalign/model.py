@@ -1,14 +1,12 @@
 """GPT-2 (Radford et al. 2019), in the names and the file format of Hugging Face, with what alignment needs and no more.
 
     hidden = model(tokens)                                  # (B, T, D) after the last layer norm
-    logits = model.lm_head(hidden)                          # (B, T, V); usually only where there is a loss:
-    `token_logprobs` prefix = model.encode_prefix(prompt)                    # keys and values of a prompt, computed
-    once ... hidden = model(responses, cache=prefix.expand(N))       # ... and shared by N responses, with exact
-    gradients
+    logits = model.lm_head(hidden)                          # (B, T, V); where there is a loss, rather token_logprobs
+    prefix, last = model.encode_prefix(prompts)             # keys and values of prompts, computed once ...
+    hidden = model(responses, cache=prefix.expand(N))       # ... and shared by N responses each, with exact gradients
 
 Shapes: B batch, T tokens, P prompt, R response, N samples per prompt, D width, H heads, K keys, V vocabulary, L layers.
-Dropout of the backbone is left out on purpose: a log-prob must not depend on a coin (LoRA has its own, on its own
-branch).
+Dropout of the backbone is left out on purpose: a log-prob must not depend on a coin (LoRA has its own, on its branch).
 """
 
 import math
@@ -49,11 +47,10 @@ class GPT2Config:
 
 
 class Prefix:
-    """Keys and values of a prompt that following tokens attend to; nothing in it is ever written, so gradients flow
-    through it.
+    """Keys and values of a prompt that following tokens attend to.
 
-    keys, values: per layer (B, H, P, head width). mask: (B, P) bool, True on real tokens, or None where no row is
-    padded.
+    Nothing in it is ever written, so gradients flow through it. keys, values: per layer (B, H, P, head width).
+    mask: (B, P) bool, True on real tokens, or None where no row is padded.
     """
 
     def __init__(
@@ -89,8 +86,7 @@ class _Recorder(Prefix):
 
 
 class KVCache(Prefix):
-    """A prefix followed by room for `room` more tokens, preallocated and written in place: for decoding without
-    gradients."""
+    """A prefix and room for `room` more tokens, written in place: for decoding without gradients."""
 
     def __init__(self, prefix: Prefix, room: int):
         B, H, P, width = prefix.keys[0].shape
@@ -133,8 +129,7 @@ class Attention(nn.Module):
         q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.c_attn(x).split(D, 2))  # (B, H, T, D/H)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, K, D/H)
-        # is_causal aligns the triangle top left, right only without earlier keys; `_mask` gives a mask in every other
-        # case.
+        # is_causal aligns the triangle top left, right only without earlier keys; else `_mask` has made a mask.
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T == k.size(2) and T > 1, scale=self.scale
         )
@@ -184,9 +179,7 @@ class GPT2(nn.Module):
         self.heads = nn.ModuleDict()
         self.apply(self._init)
         for name, weight in self.named_parameters():
-            if name.endswith(
-                "c_proj.weight"
-            ):  # GPT-2 section 2.3: residual projections start smaller, 2L of them add up
+            if name.endswith("c_proj.weight"):  # GPT-2, section 2.3: 2L of them add up in the residual stream
                 nn.init.normal_(weight, std=config.initializer_range / math.sqrt(2 * config.n_layer))
         if config.tie_word_embeddings:
             self.lm_head.weight = self.transformer.wte.weight
@@ -202,8 +195,7 @@ class GPT2(nn.Module):
         return self.transformer.wte.weight.device
 
     def add_head(self, name: str, std: float) -> nn.Linear:
-        """Add a trainable scalar head on the hidden states, weight N(0, std^2), bias 0; `model.heads[name](hidden)`
-        is (B, T, 1)."""
+        """Add a trainable scalar head, weight N(0, std^2), bias 0; `model.heads[name](hidden)` is (B, T, 1)."""
         head = nn.Linear(self.config.n_embd, 1, device=self.device)
         nn.init.normal_(head.weight, std=std)
         nn.init.zeros_(head.bias)
@@ -215,11 +207,9 @@ class GPT2(nn.Module):
     ) -> Tensor:
         """Return the hidden states (B, T, D) after the final layer norm.
 
-        tokens: (B, T) int64. mask: (B, T) bool, True on real tokens, for padded batches (left or right); None = no
-        padding.
+        tokens: (B, T) int64. mask: (B, T) bool, True on real tokens, padding left or right; None = no padding.
         positions: (B, T) int64; default: each row counts its own real tokens, after those of the cache.
-        cache: earlier keys and values (`Prefix` with gradients, `KVCache` for decoding); new ones go where it puts
-        them.
+        cache: earlier keys and values: a `Prefix` with gradients, or a `KVCache`, which also stores the new ones.
         """
         past = cache.length if cache is not None else 0
         if positions is None:

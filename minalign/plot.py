@@ -16,8 +16,7 @@ def read_metrics(folder: Path) -> list[dict]:
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]):
-    """Return (figure, axes) with a look that is the same everywhere; no window is opened, no global state is
-    touched."""
+    """Return (figure, axes) with a look that is the same everywhere; no window, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,8 +30,10 @@ def _figure(rows: int, columns: int, size: tuple[float, float]):
 
 
 def distribution(folder: Path) -> Path:
-    """Draw target, base and policy over the support, linear and logarithmic, from distribution.json; return the
-    file's path."""
+    """Draw target, base and policy over the support, from distribution.json; return the figure's path.
+
+    Twice, with a linear and with a logarithmic axis.
+    """
     data = json.loads((Path(folder) / "distribution.json").read_text())
     figure, axes = _figure(2, 1, (8.0, 5.2))
     texts = data["texts"]
@@ -86,7 +87,10 @@ def _is_number(text: str) -> bool:
 
 
 def curves(folder: Path, keys: list[str], logarithmic: bool = True) -> Path:
-    """Draw metrics of a run against the step, one panel each; return the file's path."""
+    """Draw metrics of a run against the step, one panel each; return the figure's path.
+
+    logarithmic: of the values, where all of a panel's are positive.
+    """
     rows = read_metrics(folder)
     figure, axes = _figure(1, len(keys), (3.4 * len(keys), 2.7))
     for ax, key in zip(axes[0], keys):

@@ -1,5 +1,4 @@
-"""The GFlowNet replay buffer: the best distinct responses found for each prompt (Hu et al. 2023, appendix; facts as
-in its code).
+"""The GFlowNet replay buffer: the best distinct responses found for each prompt (Hu et al. 2023, as in its code).
 
 A buffer holds, for each prompt, at most `capacity` responses, ranked by the log-reward of the finished response. A
 response that is already there is skipped; one that is close in edit distance to a stored one replaces it if its
@@ -14,8 +13,7 @@ from torch import Tensor
 
 
 def edit_distance(a: tuple, b: tuple, limit: float = float("inf")) -> int:
-    """Return the Levenshtein distance of two token sequences; may stop early with any number >= limit once that is
-    certain."""
+    """Return the Levenshtein distance of two token sequences, or, sooner, any number >= limit if it is >= limit."""
     if abs(len(a) - len(b)) >= limit:
         return abs(len(a) - len(b))
     row = list(range(len(b) + 1))
@@ -32,13 +30,15 @@ class ReplayBuffer:
     """{prompt key: its best responses}. A response is the tuple of its token ids without the stop."""
 
     def __init__(self, capacity: int = 50, similarity: float = 0.25, margin: float = float("inf")):
-        """capacity: responses a prompt. similarity: two responses of n and m tokens are alike if their edit distance
-        is below similarity * (n + m); 0 = only identical ones are. margin: responses whose log-reward is further than
-        this below the prompt's best are not kept, nats."""
+        """Start empty.
+
+        capacity: responses a prompt. similarity: two responses of n and m tokens are alike if their edit distance is
+        below similarity * (n + m); 0 = only identical ones are. margin: responses whose log-reward is further than
+        this below the prompt's best are not kept, nats.
+        """
         self.capacity, self.similarity, self.margin = capacity, similarity, margin
-        self.entries: dict[
-            str, dict[tuple, Tensor]
-        ] = {}  # response -> untempered log-rewards of all its prefixes, (length + 1,)
+        # prompt key -> {response: untempered log-rewards of all its prefixes, (length + 1,)}
+        self.entries: dict[str, dict[tuple, Tensor]] = {}
 
     def __len__(self) -> int:
         return sum(len(entries) for entries in self.entries.values())
@@ -74,11 +74,14 @@ class ReplayBuffer:
                 return other
         return None
 
-    def sample(self, key: str, n: int, rng: random.Random, max_len: int, stop: int, temperature: float = 1.0):
+    def sample(
+        self, key: str, n: int, rng: random.Random, max_len: int, stop: int, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw n stored responses uniformly with replacement.
 
-        Returns tokens (n, max_len) padded with the stop, mask (n, max_len) with the stop inside, log_reward (n,
-        max_len + 1) at `temperature`, 0 beyond a response's end. Raises KeyError where the prompt has no entry yet.
+        Returns tokens (n, max_len) padded with the stop, mask (n, max_len) with the stop inside, and log_reward
+        (n, max_len + 1) at `temperature`, 0 beyond a response's end; all on the CPU. Raises KeyError where the prompt
+        has no entry yet.
         """
         drawn = rng.choices(list(self.entries[key].items()), k=n)
         tokens = torch.full((n, max_len), stop)

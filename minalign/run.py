@@ -1,4 +1,4 @@
-"""What every stage needs around its algorithm: seeds, device and precision, the run folder, a clean stop.
+"""What every stage needs around its algorithm: seeds, device, the run folder, a clean stop.
 
     run = Run.create(cfg.out, run_name("gfn", cfg.task, cfg.model), cfg.resume, cfg.overwrite)
     run.start(cfg, device=device)                               # run.json
@@ -74,18 +74,6 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
             raise UserError(f"--device: there is no cuda:{index}, only {torch.cuda.device_count()} GPUs are visible")
         return torch.device("cuda", index)
     return torch.device(kind)
-
-
-def pick_dtype(name: str, device: torch.device, model: str = "") -> torch.dtype:
-    """Return the precision for `auto`, `fp32`, `bf16` or `fp16`; auto is fp32 for nano: same seed, same bytes."""
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if name != "auto":
-        return names[name]
-    if device.type == "cuda" and model != "nano":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    # Without these instructions a CPU emulates bf16 and is slower than in fp32.
-    has = [getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("avx512_bf16", "amx_tile")]
-    return torch.bfloat16 if device.type == "cpu" and any(has) and model != "nano" else torch.float32
 
 
 def check_finite(step: int, /, records: Sequence[str] | None = None, **named: Tensor | float | None) -> None:

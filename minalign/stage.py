@@ -37,8 +37,10 @@ def load_policy(model: str, init: str | None = None, dtype: torch.dtype = torch.
 
 
 def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokenizer, str]:
-    """Refuse a vocabulary of another size than the model's: ids without a text could be sampled, or texts without an
-    id."""
+    """Return the arguments, base as a full path where it is a folder; UserError where the vocabularies differ in size.
+
+    With different sizes ids without a text could be sampled, or texts would have ids that the model lacks.
+    """
     if tokenizer.n_vocab != model.config.vocab_size:
         raise UserError(
             f"{base}: the model has {model.config.vocab_size} tokens, its vocab.json {tokenizer.n_vocab}.\n"
@@ -49,8 +51,10 @@ def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokeni
 
 
 def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer) -> None:
-    """Write the policy into a run folder: PEFT's adapter files where it has an adapter, else a full Hugging Face
-    checkpoint."""
+    """Write the policy into a run folder: PEFT's adapter files where it has adapters, else a full checkpoint.
+
+    base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`).
+    """
     if any(isinstance(module, lora.LoRALinear) for module in model.modules()):
         lora.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base)
     else:

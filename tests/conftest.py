@@ -23,8 +23,8 @@ def seeded():
 def make_model():
     """Return a maker of random models, `make_model(n_layer=3, ...)`.
 
-    The weights are ten times larger than GPT-2's at the start, biases and layer norms are random too: with a fresh model's small
-    numbers almost any mistake hides below the tolerance.
+    The weights are ten times larger than GPT-2's at the start, biases and layer norms are random too: with a fresh
+    model's small numbers almost any mistake hides below the tolerance.
     """
 
     def make(std: float = 0.2, seed: int = 1, **settings) -> GPT2:

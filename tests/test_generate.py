@@ -28,7 +28,8 @@ def next_logits(model, prompt):
 
 
 def chi_square(counts, probs):
-    """Return how many standard deviations the statistic is above its mean; cells that expect fewer than 5 are put together."""
+    """Return how many standard deviations the statistic is above its mean; cells that expect fewer than 5 are put
+    together."""
     expected = probs.double() * counts.sum()
     large = expected >= 5
     counts = torch.cat([counts[large].double(), counts[~large].sum()[None].double()])
@@ -354,7 +355,8 @@ def test_a_temperature_a_row(model):
 
 
 def test_exploration_a_row(model):
-    """A share for each row: 0 is the policy itself, 1 is uniform, in the first step (one row of logits a prompt else) and later."""
+    """A share for each row: 0 is the policy itself, 1 is uniform, in the first step (one row of logits a prompt else)
+    and later."""
     prompt, explore = torch.randint(0, V, (1, 4)), torch.tensor([0.0, 0.5, 1.0, 0.0])
     samples = generate(model, prompt, STOP, n=4, max_new_tokens=6, explore=explore, generator=seed(0))
     policy = score(model, prompt, samples.tokens, samples.mask, STOP)[0]

@@ -1,4 +1,5 @@
-"""Model files: every published layout loads, what is written loads in transformers, and every damaged folder is refused in words."""
+"""Model files: every published layout loads, what is written loads in transformers, and every damaged folder is
+refused in words."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""LoRA: what an adapter changes and what it must leave alone, merging, chains of stages, and PEFT's files in both directions."""
+"""LoRA: what an adapter changes and what it must leave alone, merging, chains of stages, and PEFT's files in both
+directions."""
 
 import copy
 import json
@@ -352,7 +353,8 @@ def test_from_peft(base, tmp_path, settings):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_chain_of_stages_is_saved_relative_to_the_original_base(model, base, tmp_path):
-    """Three stages with other targets and ranks each, two of them merged: one adapter of the base that was there first."""
+    """Three stages with other targets and ranks each, two of them merged: one adapter of the base that was there
+    first."""
     stages = [
         dict(rank=4, targets=("attn.c_attn", "mlp.c_fc")),
         dict(rank=2, alpha=5, targets=("attn.c_attn", "lm_head")),
@@ -511,7 +513,8 @@ def test_other_refusals(base, folder, tmp_path):
 
 
 def test_what_older_versions_of_peft_wrote(model, base, folder):
-    """`.default.` in the keys, a .bin file, the frozen head beside its adapter, and a config of the fields that matter."""
+    """`.default.` in the keys, a .bin file, the frozen head beside its adapter, and a config of the fields that
+    matter."""
     logits = logits_of(model)
     tensors = load_file(folder / "adapter_model.safetensors")
     tensors = {key.replace(".weight", ".default.weight"): w for key, w in tensors.items()}

@@ -1,4 +1,5 @@
-"""The GPT-2 against transformers', and the rules that let prompts be shared, padded and cached without changing a number."""
+"""The GPT-2 against transformers', and the rules that let prompts be shared, padded and cached without changing a
+number."""
 
 from dataclasses import replace
 

@@ -85,6 +85,7 @@ def test_no_file_can_run_foreign_code(path):
 # losses, lora, tokenizer, dist (torch only) -> model -> generate -> rewards, data, tasks -> run, plot -> scripts.
 LAYERS = {
     "errors": 0,
+    "files": 0,
     "losses": 1,
     "replay": 1,
     "lora": 1,

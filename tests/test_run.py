@@ -18,7 +18,7 @@ import torch
 from minalign import cli, folder
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.run import NonFiniteError, Run, check_finite, pick_device, pick_dtype, run_name, seed_everything
+from minalign.run import NonFiniteError, Run, check_finite, pick_device, run_name, seed_everything
 
 
 @dataclasses.dataclass
@@ -306,15 +306,6 @@ def test_pick_device(monkeypatch):
     assert pick_device("cuda") == torch.device("cuda", 0)
     with pytest.raises(UserError, match="no cuda:2, only 2"):
         pick_device("cuda:2")
-
-
-def test_pick_dtype(monkeypatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
-    assert pick_dtype("auto", cpu, "nano") == pick_dtype("auto", cuda, "nano") == torch.float32
-    assert pick_dtype("bf16", cpu, "nano") == torch.bfloat16
-    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda s=supported, **_: s)
-        assert pick_dtype("auto", cuda, "gpt2") == dtype
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

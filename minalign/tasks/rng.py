@@ -32,9 +32,7 @@ from minalign.nano.numbers import TEMPLATES
 from minalign.tokenizer import Tokenizer
 
 LOW, HIGH = 0, 100  # the support of every integer target, both ends included
-SMALLEST = (
-    1e-8  # a string with less probability than this is not worth a bit of float32: it counts as outside the support
-)
+SMALLEST = 1e-8  # a string with less probability than this is lost in float32: it counts as outside the support
 MAIN = "The following is a random integer drawn uniformly between {a:g} and {b:g}: "
 LONG_NAMES = {"uniform": "uniform discrete", "uniform_real": "uniform continuous"}
 # The reference's parameters, but for poisson: its lam = 1 leaves only a handful of numbers.
@@ -61,17 +59,15 @@ class Target:
     @property
     def label(self) -> str:
         """A short name for files and tables: `poisson-lam4`."""
-        return "-".join(
-            [self.name]
-            + [f"{key}{value:g}" for key, value in self.params.items() if self.params != DEFAULTS.get(self.name)]
-        )
+        given = {} if self.params == DEFAULTS.get(self.name) else self.params
+        return "-".join([self.name, *(f"{key}{value:g}" for key, value in given.items())])
 
 
 def parse_target(spec: str, low: int = LOW, high: int = HIGH) -> Target:
-    """Read `poisson`, `poisson:lam=20`, `uniform:a=0:b=50`, ... or the path of a pmf file; low and high are uniform's
-    default bounds.
+    """Read `poisson`, `poisson:lam=20`, `uniform:a=0:b=50`, ... or the path of a pmf file.
 
-    A pmf file has a line `text probability` for each string. Entries of probability 0 count as outside the support.
+    low, high: uniform's default bounds. A pmf file has a line `text probability` for each string; entries of
+    probability 0 count as outside the support. Raises UserError where the spec is neither, or out of range.
     """
     name, *pairs = spec.split(":")
     if name not in DEFAULTS:
@@ -90,11 +86,8 @@ def parse_target(spec: str, low: int = LOW, high: int = HIGH) -> Target:
                 raise ValueError
             params[key] = float(value)
         except ValueError:
-            raise UserError(
-                f"--target {spec}: expected {name}"
-                + "".join(f":{k}=NUMBER" for k in DEFAULTS[name])
-                + f"; found {pair!r}."
-            ) from None
+            form = name + "".join(f":{k}=NUMBER" for k in DEFAULTS[name])
+            raise UserError(f"--target {spec}: expected {form}; found {pair!r}.") from None
     texts, weights = _weights(name, params, spec)
     return _normalised(name, texts, np.array(weights, dtype=np.float64), params, spec)
 
@@ -104,7 +97,8 @@ def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]
 
     def need(ok: bool, what: str):
         if not ok:
-            raise UserError(f"--target {spec}: expected {what}.")
+            found = ", ".join(f"{key} = {value:g}" for key, value in params.items())
+            raise UserError(f"--target {spec}: expected {what}; found {found}.")
 
     integers = range(LOW, HIGH + 1)
     if name == "uniform":
@@ -122,9 +116,8 @@ def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]
     if name == "geometric":
         p = params["p"]
         need(0.01 <= p < 1, "0.01 <= p < 1")
-        return list(map(str, integers))[1:], [p * (1 - p) ** (n - 1) for n in integers][
-            1:
-        ]  # trials up to the first success: from 1
+        trials = integers[1:]  # up to the first success, itself included
+        return list(map(str, trials)), [p * (1 - p) ** (n - 1) for n in trials]
     # Real numbers: the probability of a grid point is that of the interval of width 0.01 around it.
     if name == "gaussian":
         mean, std = params["mean"], params["std_dev"]
@@ -144,6 +137,7 @@ def _weights(name: str, params: dict, spec: str) -> tuple[list[str], list[float]
 
 
 def _from_file(path: Path) -> Target:
+    """Read a pmf file; its name without the suffix is the target's."""
     texts, weights = [], []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -175,8 +169,10 @@ def _normalised(name: str, texts: list[str], weights: np.ndarray, params: dict, 
 
 
 def prompt_of(target: Target, template: str = "main") -> str:
-    """Return the prompt: `main` (the reference's only active one; for other distributions its template `following`)
-    or a template."""
+    """Return the prompt: `main`, the reference's only active one, or one of its templates.
+
+    For other targets than uniform, `main` is the template `following`.
+    """
     if template == "main" and target.name == "uniform" and target.params:  # not a file of that name
         return MAIN.format(**target.params)
     name = "following" if template == "main" else template
@@ -188,8 +184,7 @@ def prompt_of(target: Target, template: str = "main") -> str:
 
 
 class Condition:
-    """A target under a prompt: the tokens of both, the reward of any response, and the exact evaluation of any
-    policy."""
+    """A target under a prompt: the reward of any response to it, and the exact evaluation of any policy."""
 
     def __init__(
         self,
@@ -201,24 +196,18 @@ class Condition:
         per_token: float = 0.0,
         device: torch.device | str = "cpu",
     ):
-        """penalty, per_token: see the module's docstring, nats; per_token 0 = log V, the least that keeps junk in
-        check.
+        """Tokenise prompt and support; check that the reward's own optimum is the target.
 
-        Raises UserError where a string needs more than max_len tokens or the target leaves less than 0.99999 to the
-        support.
+        penalty, per_token: nats, see the module's docstring; per_token 0 = log V, the least that keeps junk in check.
+        Raises UserError where a string needs more than max_len tokens, or where the reward leaves less than 0.99999
+        to the support.
         """
-        self.target, self.template, self.tokenizer, self.max_len, self.stop = (
-            target,
-            template,
-            tokenizer,
-            max_len,
-            tokenizer.eot,
-        )
+        self.target, self.template, self.tokenizer = target, template, tokenizer
+        self.max_len, self.stop = max_len, tokenizer.eot
         self.label = f"{target.label}/{template}"
         self.text = prompt_of(target, template)
-        self.prompt = torch.tensor(
-            [tokenizer.encode(self.text)], device=device
-        )  # (1, P); prompt and response are tokenised apart
+        # Prompt and response are tokenised apart: their concatenation is what the policy sees and writes.
+        self.prompt = torch.tensor([tokenizer.encode(self.text)], device=device)  # (1, P)
         self.penalty, self.per_token = penalty, per_token or math.log(tokenizer.n_vocab)
         encoded = [tokenizer.encode(text) for text in target.texts]
         longest = max(encoded, key=len)
@@ -229,15 +218,12 @@ class Condition:
                 f"Set --max_len {len(longest)}, or use a model whose vocabulary has tokens for these numbers."
             )
         self.log_pmf = {tuple(ids): math.log(p) for ids, p in zip(encoded, target.probs)}
-        R = max_len + 1
-        padded = [ids + [self.stop] * (R - len(ids)) for ids in encoded]
-        self.tokens = torch.tensor(padded, device=device)[
-            :, :max_len
-        ]  # (K, R): a string of max_len tokens needs no stop
-        self.mask = (
-            torch.arange(max_len, device=device) <= torch.tensor([len(ids) for ids in encoded], device=device)[:, None]
-        )
-        self.probs = torch.tensor(target.probs, device=device)  # (K,) float64
+        # R = max_len: a string of so many tokens needs no stop.
+        padded = [ids + [self.stop] * (max_len - len(ids)) for ids in encoded]
+        self.tokens = torch.tensor(padded, device=device)  # (K, R)
+        lengths = torch.tensor([len(ids) for ids in encoded], device=device)
+        self.mask = torch.arange(max_len, device=device) <= lengths[:, None]  # (K, R)
+        self.probs = torch.tensor(target.probs)  # (K,) float64, on the CPU: MPS has no float64
 
         beginnings = {tuple(ids[:t]) for ids in encoded for t in range(1, len(ids))} - self.log_pmf.keys()
         self.log_beginning = dict.fromkeys(beginnings, -penalty - math.log(max(1, len(beginnings))))
@@ -270,10 +256,12 @@ class Condition:
 
     @torch.no_grad()
     def probabilities(self, model: GPT2) -> Tensor:
-        """Return the policy's exact probability of every string of the support: (K,) float64, by one batched
-        forward."""
+        """Return the policy's exact probability of every string of the support, by one batched forward.
+
+        Returns (K,) float64 on the CPU.
+        """
         logprobs, _ = score(model, self.prompt, self.tokens, self.mask, self.stop, min_new_tokens=1)
-        return logprobs.double().sum(1).exp()
+        return logprobs.cpu().double().sum(1).exp()
 
     def evaluate(self, model: GPT2) -> dict[str, float]:
         """Return the exact distances of a policy to the target, nats; see `distances`."""
@@ -281,15 +269,16 @@ class Condition:
 
     @torch.no_grad()
     def sample(self, model: GPT2, n: int, generator: torch.Generator, batch: int = 1024) -> list[Samples]:
-        """Draw n responses, in batches."""
+        """Draw n responses, `batch` at a time."""
         sizes = [min(batch, n - i) for i in range(0, n, batch)]
         return [generate(model, self.prompt, self.stop, size, self.max_len, 1, generator=generator) for size in sizes]
 
     def evaluate_sampled(self, model: GPT2, n: int, generator: torch.Generator) -> dict[str, float]:
         """Return what n samples say, for a cross-check of the exact numbers, with the noise floor of so many samples.
 
-        A sample counts only if it is exactly a string of the support and its stop. Expected under perfect sampling of
-        K strings: KL(empirical || target) about (K - 1) / 2n.
+        A sample counts only if it is exactly a string of the support and its stop; `sampled_nan` is the number of the
+        others (the reference's word for them). Expected under perfect sampling of K strings: KL(empirical || target)
+        about (K - 1) / 2n, TV about sum sqrt(t / (2 pi n)).
         """
         index = {ids: k for k, ids in enumerate(self.log_pmf)}
         counts = np.zeros(len(index))
@@ -319,19 +308,17 @@ class Condition:
         return [self.tokenizer.decode(ids[:n]) for ids, n in zip(samples.tokens.tolist(), lengths.tolist())]
 
     def head_floor(self, model: GPT2, steps: int = 200) -> float:
-        """Return the least KL(target, policy) of the first token that the model's frozen head allows, whatever its
-        blocks do.
+        """Return the least KL(target, policy) of the first token that the model's frozen output head allows, nats.
 
-        The last hidden state itself is optimised, through the final layer norm, by L-BFGS. With tokens beyond the
-        first this is a lower bound. An adapter on lm_head removes the floor. Call it with adapters disabled.
+        The last hidden state itself is optimised, through the final layer norm, by L-BFGS: whatever the blocks do,
+        they cannot do better. With tokens beyond the first this is a lower bound. An adapter on lm_head removes the
+        floor. Call it with adapters disabled.
         """
-        ids, mass = {}, []
-        for row, p in zip(self.tokens[:, 0].tolist(), self.probs.tolist()):
-            if row not in ids:
-                ids[row] = len(mass)
-                mass.append(0.0)
-            mass[ids[row]] += p
-        tokens, p = torch.tensor(list(ids), device=model.device), torch.tensor(mass, device=model.device)
+        mass: dict[int, float] = {}  # first token -> its probability under the target
+        for token, p in zip(self.tokens[:, 0].tolist(), self.probs.tolist()):
+            mass[token] = mass.get(token, 0.0) + p
+        tokens = torch.tensor(list(mass), device=model.device)
+        p = torch.tensor(list(mass.values()), dtype=torch.float32, device=model.device)
         weight, norm = model.lm_head.weight.detach().float(), model.transformer.ln_f
         allowed = torch.arange(len(weight), device=model.device) != self.stop  # the stop is impossible as a first token
         with torch.no_grad():
@@ -359,12 +346,12 @@ class Condition:
 def distances(target: Tensor, policy: Tensor, target_invalid: float) -> dict[str, float]:
     """Compare two distributions over the support, exactly.
 
-    target, policy: (K,) float64, the target sums to one, the policy to its valid mass. target_invalid: what the
-    reward's own optimum leaves outside. kl_target_policy is sum t log(t / p) with the policy's p as it is. `*_valid` is
-    given a valid response; kl_policy_target, js and tv count all invalid responses as one more outcome, with
-    probability target_invalid under the target (so that KL(policy, target) is finite).
-    `support`: strings with at least a fifth of their due. Ratios are over the strings with target probability >=
-    1e-4 (half the largest one's where that is less).
+    target, policy: (K,) float64, the target t sums to one, the policy p to its valid mass. target_invalid: what the
+    reward's own optimum leaves outside. Returns, KL and JS in nats:
+    kl_target_policy: sum t log(t / p), with the policy's p as it is. kl_policy_target, js, tv: all invalid responses
+    are one more outcome, of probability target_invalid under the target, so that KL(policy, target) is finite.
+    *_valid: given a valid response. support: strings with at least a fifth of their due. min_ratio, max_ratio: of
+    p / t. These three are over the support_size strings with t >= 1e-4 (half the largest t where that is less).
     """
     valid = policy.sum()
     q = policy / valid
@@ -394,8 +381,10 @@ def distances(target: Tensor, policy: Tensor, target_invalid: float) -> dict[str
 
 
 def describe(conditions: list[Condition], floor: float, removed: bool) -> None:
-    """Print what the policy is asked for and the two limits of any such run: the reward's invalid mass, the head's
-    floor."""
+    """Print what the policy is asked for, and a run's two limits: the reward's invalid mass and the head's floor.
+
+    removed: whether the head is trained, so that its floor does not bind.
+    """
     first = conditions[0]
     more = f" and {len(conditions) - 1} more" if len(conditions) > 1 else ""
     print(
@@ -403,7 +392,7 @@ def describe(conditions: list[Condition], floor: float, removed: bool) -> None:
         f"target        {first.target.label}, {len(first.target.texts)} strings; the reward's own optimum has "
         f"{1 - first.target_valid_mass:.1e} outside them\n"
         f"head's floor  KL {floor:.1e}, the least that the frozen output head allows"
-        f"{' (the adapter on lm_head removes it)' if removed else ''}"
+        f"{' (training it, as here, removes the floor)' if removed else ''}"
     )
 
 
@@ -417,14 +406,14 @@ def held_out(conditions: list[Condition], build) -> list[Condition]:
     for high in (50, 520) if target.name == "uniform" else ():
         with contextlib.suppress(UserError):  # 520 may need more tokens than --max_len
             unseen.append(build(parse_target(f"uniform:a=0:b={high}"), "main"))
-    return [condition for condition in unseen if condition.text not in seen]
+    # By text: for other targets than uniform, `main` and `following` are one prompt.
+    return list({condition.text: condition for condition in unseen if condition.text not in seen}.values())
 
 
 def report(
     conditions: list[Condition], before: list[dict], after: list[dict], unseen: list[Condition], on_unseen: list[dict]
 ) -> dict[str, float]:
-    """Print the table before/after and return the flat numbers of result.json, the first condition's without a
-    prefix."""
+    """Print the table before/after; return the flat numbers of result.json, the first condition's without a prefix."""
     print(
         f"\n{'target / prompt':28} {'':6} {'KL(t,p)':>8} {'KL(p,t)':>8} {'TV':>8} {'valid':>8} {'support':>9} "
         f"{'ratio':>11}"
