@@ -182,7 +182,8 @@ def main() -> None:
             for side in seconds:
                 print(f"{shape:6} {dtype:5} {side:10} {rate[side]:9.3f} {peak[side]:8.0f}", flush=True)
             print(
-                f"{shape:6} {dtype:5} {'ratio':10} {rate['ours'] / rate['reference']:8.2f}x {peak['ours'] / peak['reference']:7.2f}x",
+                f"{shape:6} {dtype:5} {'ratio':10} {rate['ours'] / rate['reference']:8.2f}x "
+                f"{peak['ours'] / peak['reference']:7.2f}x",
                 flush=True,
             )
 

@@ -242,7 +242,9 @@ def test_every_flag_is_read():
     assert {f.name for f in dataclasses.fields(train_gfn.Config)} - read == set()
 
 
-FEW = ["--max_len=3", "--steps=6", "--warmup_steps=2"]
+# Unclipped and with much exploration, so that also long and bad responses have a say within a few steps.
+FEW = ["--max_len=3", "--steps=6", "--warmup_steps=2", "--objective=subtb+vargrad", "--clip_log_ratio=0"]
+FEW += ["--tempered=0.2", "--explored=0.4", "--explore=0.8"]
 
 
 @pytest.fixture(scope="module")
@@ -264,8 +266,9 @@ def plain_run(rng_folder, tmp_path_factory):
     ("--target=poisson", ()), ("--template=sample", ()), ("--low=1", ()), ("--high=99", ()),
     ("--invalid_penalty=20", ()),
     ("--invalid_per_token=9", ()), ("--max_len=4", ()), ("--objective=vargrad", ()), ("--subtb_lambda=0.1", ()),
-    ("--tempered=0.5", ()), ("--explored=0.3", ()), ("--explore=0.9", ()), ("--replayed=0", ()),
-    ("--replay_capacity=1", ()), ("--prefill=0", ()),
+    ("--tempered=0.1", ()), ("--explored=0.2", ()), ("--explore=0.9", ()), ("--replayed=0", ()),
+    ("--replay_capacity=1", ()), ("--prefill=0", ()), ("--replay_similarity=1", ()), ("--replay_margin=100", ()),
+    ("--clip_log_ratio=1", ()),
     ("--batch_size=30", ()), ("--learning_rate=2e-2", ()), ("--log_z_learning_rate=0.5", ("--objective=tb",)),
     ("--schedule=linear", ()), ("--warmup_steps=3", ()), ("--weight_decay=1", ()), ("--max_grad_norm=1e-3", ()),
     ("--lora_rank=3", ()), ("--lora_alpha=5", ()), ("--lora_dropout=0.5", ()), ("--lora_targets=lm_head", ()),
@@ -283,7 +286,7 @@ def test_the_paper_s_preset_is_the_published_configuration():
         batch_size=64,  # 8 fresh batches of 8 a step
         max_len=5, learning_rate=5e-4, schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0,
         lora_rank=512, lora_alpha=32.0, lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0,
-        replayed=0.0, prefill=0, seed=42, target=("uniform",), template=("main",), low=0, high=100,
+        replayed=0.0, prefill=0, clip_log_ratio=0.0, seed=42, target=("uniform",), template=("main",), low=0, high=100,
     )  # fmt: skip
     assert {key: getattr(cfg, key) for key in published} == published
     assert cfg.steps * cfg.batch_size == 163_840
