@@ -280,7 +280,7 @@ def test_every_setting_has_an_effect(plain_run, flag, given):
 
 
 def test_the_paper_s_preset_is_the_published_configuration():
-    cfg, _ = cli.parse(train_gfn.Config, ["--preset=paper"], preset=lambda given: train_gfn.PRESETS[given.preset])
+    cfg, _ = cli.parse(train_gfn.Config, ["--preset=paper"], preset=train_gfn.preset)
     published = dict(
         model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560,  # 2048 rows / 8 = 256 a pass, 10 passes
         batch_size=64,  # 8 fresh batches of 8 a step
@@ -291,7 +291,7 @@ def test_the_paper_s_preset_is_the_published_configuration():
     assert {key: getattr(cfg, key) for key in published} == published
     assert cfg.steps * cfg.batch_size == 163_840
     mine, _ = cli.parse(train_gfn.Config, ["--model=nano", "--preset=paper", "--steps=3"],
-                        preset=lambda given: train_gfn.PRESETS[given.preset])  # fmt: skip
+                        preset=train_gfn.preset)  # fmt: skip
     assert (mine.model, mine.steps, mine.lora_rank) == ("nano", 3, 512)
 
 
@@ -554,4 +554,4 @@ def test_errors_and_help_of_the_real_process(tmp_path):
     commands = [line.split("#")[0].split() for line in told.stdout.splitlines() if line.strip().startswith("python ")]
     assert len(commands) >= 3
     for command in commands:
-        cli.parse(train_gfn.Config, command[2:], preset=lambda given: train_gfn.PRESETS[given.preset])
+        cli.parse(train_gfn.Config, command[2:], preset=train_gfn.preset)

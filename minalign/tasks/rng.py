@@ -34,6 +34,7 @@ from minalign.tokenizer import Tokenizer
 LOW, HIGH = 0, 100  # the support of every integer target, both ends included
 SMALLEST = 1e-8  # a string with less probability than this is lost in float32: it counts as outside the support
 MAIN = "The following is a random integer drawn uniformly between {a:g} and {b:g}: "
+REAL = ("gaussian", "exponential", "uniform_real")  # targets on the grid of two decimals
 LONG_NAMES = {"uniform": "uniform discrete", "uniform_real": "uniform continuous"}
 # The reference's parameters, but for poisson: its lam = 1 leaves only a handful of numbers.
 DEFAULTS = {
