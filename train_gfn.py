@@ -50,7 +50,7 @@ PRESETS = {
 def preset(given) -> dict:
     """Return the values of --preset; responses of several tokens, as real numbers are, need more steps by default."""
     several = given.preset == "default" and any(spec.split(":")[0] in rng.REAL for spec in given.target)
-    return dict(steps=800, batch_size=256, eval_every=100) if several else PRESETS[given.preset]
+    return dict(steps=600, batch_size=192, eval_every=100) if several else PRESETS[given.preset]
 
 
 @dataclass

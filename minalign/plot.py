@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -43,33 +44,19 @@ def distribution(folder: Path) -> Path:
     x = np.array(numbers)[order]
     width = float(np.diff(x).min()) if len(x) > 1 else 1.0
     target, base, policy = (np.array(data[name])[order] for name in ("target", "base", "policy"))
+    size = 3.2 if len(x) < 200 else 1.6
     for ax, scale in zip(axes[:, 0], ("linear", "log")):
-        bottom = 1e-6 if scale == "log" else 0.0
-        ax.bar(
-            x,
-            np.maximum(base, bottom),
-            width=width,
-            color=COLORS["base"],
-            label=f"base (KL {data['base_kl']:.2g} nats)",
-        )
+        ax.bar(x, base, width, color=COLORS["base"], label=f"base (KL {data['base_kl']:.2g} nats)")
         ax.plot(x, target, color=COLORS["target"], linewidth=1.0, linestyle=(0, (4, 2)), label="target", zorder=3)
-        ax.plot(
-            x,
-            np.maximum(policy, bottom),
-            linestyle="none",
-            marker="o",
-            markersize=3.2 if len(x) < 200 else 1.6,
-            color=COLORS["policy"],
-            label=f"policy (KL {data['policy_kl']:.2g} nats)",
-            zorder=4,
-        )
+        label = f"policy (KL {data['policy_kl']:.2g} nats)"
+        ax.plot(x, policy, "o", markersize=size, color=COLORS["policy"], label=label, zorder=4)
         ax.set_yscale(scale)
         ax.set_xlim(x[0] - width, x[-1] + width)
         ax.set_ylabel("probability" + (" (log)" if scale == "log" else ""), fontsize=10)
     if axes[1, 0].get_ylim()[0] < 1e-6:
         axes[1, 0].set_ylim(bottom=1e-6)
     axes[0, 0].legend(frameon=False, fontsize=9, loc="upper right")
-    axes[0, 0].set_title(data["prompt"], fontsize=10, loc="left")
+    axes[0, 0].set_title(textwrap.fill(data["prompt"], 90), fontsize=10, loc="left")
     axes[1, 0].set_xlabel("response", fontsize=10)
     if not numeric and len(texts) <= 20:
         for ax in axes[:, 0]:
