@@ -139,7 +139,7 @@ def test_evaluating_a_run_reproduces_its_numbers(finished, tmp_path):
     train("--eval_only", "--init", finished, "--out", tmp_path / "eval", *BARE)
     old, new = result_of(finished), result_of(tmp_path / "eval")
     for key in ("kl_target_policy", "kl_policy_target", "tv", "valid_mass", "support", "max_ratio"):
-        assert new[key] == pytest.approx(old[key], rel=1e-3, abs=1e-6)
+        assert new[key] == pytest.approx(old[key], rel=1e-2, abs=1e-5)  # merging rounds the weights
         assert new[f"base_{key}"] == pytest.approx(new[key], abs=1e-6)  # "adapter off" is the earlier run
     assert new["steps"] == 0 and not (tmp_path / "eval" / "metrics.jsonl").exists()
     assert not (tmp_path / "eval" / "adapter_model.safetensors").exists()
