@@ -6,7 +6,7 @@ the same topics but with no second sense. The cue lists say what makes a text a 
 """
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from minalign.nano.grammar import Beat, Document, Draw, Entity, Schema, tell
 from minalign.nano.lexicon import LEXICON
@@ -818,7 +818,7 @@ def _forms(word: str) -> list[str]:
     return forms + [word[:-1] + "ies"] if word.endswith("y") else forms
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(phrases: tuple[str, ...]) -> re.Pattern:
     """Return a pattern that finds any of the phrases; the last word of a phrase may be inflected."""
     found = []

@@ -504,7 +504,8 @@ TRIP = Schema(
             "train~5": [
                 ("the train was [long|old|slow] and [full of soldiers|half empty|full of singing children], and "
                  "{hero} [got a seat by the window|stood in the corridor]."),
-                "{hero} sat in wagon number {number}, on [a hard|{color.a}|a torn] seat [by the window|near the stove].",
+                ("{hero} sat in wagon number {number}, on [a hard|{color.a}|a torn] seat "
+                 "[by the window|near the stove]."),
                 ("the train [whistled|sighed] and rolled out [between the gardens|over the bridge], and {hero} "
                  "[pressed {hero.his} nose to the glass|counted the cows]."),
             ],
