@@ -30,6 +30,11 @@ class Samples:
     logprobs: Tensor  # (B, R) nats, under the distribution that sampled; 0 in padding
     stopped: Tensor  # (B,) bool, whether the stop was drawn
 
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens before the stop: (B,) int64."""
+        return self.mask.sum(1) - self.stopped.long()
+
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Set to -inf what top-k and then nucleus (top-p, Holtzman et al. 2020) sampling leave out.

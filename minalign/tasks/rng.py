@@ -305,8 +305,7 @@ class Condition:
 
     def decode(self, samples: Samples) -> list[str]:
         """Return the text of each response, without its stop."""
-        lengths = samples.mask.sum(1) - samples.stopped.long()
-        return [self.tokenizer.decode(ids[:n]) for ids, n in zip(samples.tokens.tolist(), lengths.tolist())]
+        return [self.tokenizer.decode(ids[:n]) for ids, n in zip(samples.tokens.tolist(), samples.lengths.tolist())]
 
     def head_floor(self, model: GPT2, steps: int = 200) -> float:
         """Return the least KL(target, policy) of the first token that the model's frozen output head allows, nats.
