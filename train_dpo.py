@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, exact, lora, losses, plot, stage
+from minalign import cli, data, exact, lora, losses, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -246,20 +246,13 @@ def main(argv: list[str]) -> None:
         save(step)
     (after, pairs), (found, rows) = evaluate(), answer()
     run.rows("predictions.jsonl", pairs)
-    console.table(before, after := after | found)
-    if rows:
-        run.samples(step, *([row[key] for row in rows] for key in ("prompt", "response", "stopped")),
-                    {name: [row["scores"][name] for row in rows] for name in rows[0]["scores"]})  # fmt: skip
-        console.samples(rows)
     if world:
         world.write(run.path, target, base_logprobs, world.logprobs(model))
-    if cfg.plot and world:
-        print("figure:", plot.distribution(run.path))
+    figures = [plot.distribution(run.path)] if cfg.plot and world else []
     if cfg.plot and not cfg.eval_only:
-        print("figure:", plot.curves(run.path, ["loss", "rewards/margins", "rewards/accuracies", "logps/chosen",
-                                                "logps/rejected"], logarithmic=False))  # fmt: skip
-    result = run.result({**after, **{f"base_{key}": value for key, value in before.items()}, "steps": step})
-    print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
+        keys = ["loss", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected"]
+        figures.append(plot.curves(run.path, keys, logarithmic=False))
+    stage.report(run, step, before, after | found, rows, figures)
 
 
 if __name__ == "__main__":

@@ -380,20 +380,13 @@ def main(argv: list[str]) -> None:
         save(step)
     after, rows = evaluate()
     run.rows("predictions.jsonl", rows)
-    run.samples(step, *([row[key] for row in rows] for key in ("prompt", "response", "stopped")),
-                {name: [row["scores"][name] for row in rows] for name in rows[0]["scores"]})  # fmt: skip
-    console.table(before, after)
-    console.samples(rows)
     if world:
         world.write(run.path, target, base_logprobs, world.logprobs(model))
-    if cfg.plot and world:
-        print("figure:", plot.distribution(run.path))
+    figures = [plot.distribution(run.path)] if cfg.plot and world else []
     if cfg.plot and not cfg.eval_only:
-        keys = ("scores", "kl", "length", "entropy", "stop_rate")
-        print("figure:", plot.curves(run.path, [f"objective/{key}" for key in keys], logarithmic=False))
-    result = {**after, **{f"base_{key}": value for key, value in before.items()}, "steps": step, "beta": beta}
-    result = run.result(result)
-    print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
+        keys = [f"objective/{key}" for key in ("scores", "kl", "length", "entropy", "stop_rate")]
+        figures.append(plot.curves(run.path, keys, logarithmic=False))
+    stage.report(run, step, before, after, rows, figures, beta=beta)
 
 
 if __name__ == "__main__":

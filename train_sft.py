@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, exact, lora, losses, plot, stage
+from minalign import cli, data, exact, lora, losses, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -207,29 +207,22 @@ def main(argv: list[str]) -> None:
     if best.tensors and not cfg.eval_only:
         save(step)  # the policy that the next stage starts from is the best one
     after, nats = measure()
-    console.table(before, after)
-    result = {**after, **{f"base_{key}": value for key, value in before.items()}, "steps": step}
-    if world:  # KL(target, empirical) of so many samples of K strings: what imitation of them can reach
-        result["sampling_limit"] = (len(world.texts) - 1) / (2 * cfg.examples)
-        print(f"sampling limit of {cfg.examples} samples: KL {result['sampling_limit']:.2g}")
     texts = [tokenizer.decode(record.prompt + record.responses[0]) for record in held]
     run.rows("predictions.jsonl", [{"text": text, "loss": nll / len(record.responses[0])}
                                    for text, nll, record in zip(texts, nats, held)])  # fmt: skip
-    if asked:
-        answers = [found[0] for found in respond(model, tokenizer, asked, rule, generator=noise)]
-        rows = [{"prompt": tokenizer.decode(prompt), "response": r.text, "stopped": r.stopped}
-                for prompt, r in zip(asked, answers)]  # fmt: skip
-        run.samples(step, *([row[key] for row in rows] for key in ("prompt", "response", "stopped")))
-        console.samples(rows)
-    if world:
+    answers = [found[0] for found in respond(model, tokenizer, asked, rule, generator=noise)]
+    rows = [{"prompt": tokenizer.decode(prompt), "response": r.text, "stopped": r.stopped}
+            for prompt, r in zip(asked, answers)]  # fmt: skip
+    figures, more = [], {}
+    if world:  # sampling limit: KL(target, empirical) of so many samples of K strings, what imitation can reach
+        more["sampling_limit"] = (len(world.texts) - 1) / (2 * cfg.examples)
+        print(f"\nsampling limit of {cfg.examples} samples: KL {more['sampling_limit']:.2g}")
         world.write(run.path, world.pmf, base_logprobs, world.logprobs(model))
-    if cfg.plot and world:
-        print("figure:", plot.distribution(run.path))
+        figures += [plot.distribution(run.path)] if cfg.plot else []
     if cfg.plot and not cfg.eval_only:
         keys = ["loss", "eval/loss", "exact/tv_valid" if world else "eval/mean_token_accuracy"]
-        print("figure:", plot.curves(run.path, keys, logarithmic=False))
-    result = run.result(result)
-    print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
+        figures.append(plot.curves(run.path, keys, logarithmic=False))
+    stage.report(run, step, before, after, rows, figures, **more)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, hub, lora
+from minalign import adapters, cli, console, hub, lora
 from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
 from minalign.cli import flag
 from minalign.errors import UserError
@@ -84,6 +84,23 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
         return Run(Path("dry run"), writes=False)
     name = run_name(script, task or "data", cfg.model)
     return Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
+
+
+def report(run: Run, step: int, before: dict, after: dict, rows: list[dict], figures: list[Path], **more) -> None:
+    """End a run: print the numbers and some responses, write samples.jsonl and result.json, name the figures.
+
+    before, after: evaluations; `before` gets base_ in front. rows: responses, {"prompt", "response", "stopped"} and
+    perhaps "scores". more: further numbers of the result.
+    """
+    console.table(before, after)
+    if rows:
+        scores = {name: [row["scores"][name] for row in rows] for name in rows[0].get("scores", {})}
+        run.samples(step, *([row[key] for row in rows] for key in ("prompt", "response", "stopped")), scores)
+        console.samples(rows)
+    if figures:
+        print("figures:", *figures)
+    result = run.result({**after, **{f"base_{key}": value for key, value in before.items()}, "steps": step, **more})
+    print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
 
 
 # ---------------------------------------------------------------- what is trained

@@ -8,10 +8,11 @@ After Ziegler et al. (2019). nano's passages are told at four richnesses, which 
 import math
 import re
 
-from minalign.data import Record
 from minalign.generate import StopRule
 from minalign.nano.passages import DESCRIPTIVE, SIMILE_MARKERS
-from minalign.tasks.text import clauses, distinct, sentence_ends, tellings, words
+from minalign.records import Record
+from minalign.tasks import text
+from minalign.tasks.text import clauses, words
 from minalign.tokenizer import Tokenizer
 
 GENRES = {"passage": 1}
@@ -22,13 +23,12 @@ ENOUGH = 3.0  # elements in a sentence that are worth 1 - 1/e of all that there 
 
 def stop_rule(tokenizer: Tokenizer, max_len: int | None = None) -> StopRule:
     """Return the task's stop rule: max_len tokens, or the first sentence end in their second half."""
-    length = max_len or MAX_LEN
-    return StopRule(tokenizer.eot, length, ends=sentence_ends(tokenizer), ends_after=length // 2)
+    return text.continuation_rule(tokenizer, max_len or MAX_LEN)
 
 
 def prompts(split: str, n: int, seed: int = 1) -> list[str]:
     """Return n different first sentences; no sentence is in two splits."""
-    return distinct((prompt for prompt, _ in tellings(GENRES, split, seed)), n, f"prompts of descriptiveness ({split})")
+    return text.first_sentences(GENRES, split, n, seed, "descriptiveness")
 
 
 def completions(split: str, n: int, seed: int = 1) -> list[Record]:
@@ -36,8 +36,7 @@ def completions(split: str, n: int, seed: int = 1) -> list[Record]:
 
     Those of validation and test were not in pre-training either.
     """
-    texts = distinct(tellings(GENRES, split, seed, unseen=True), n, f"documents of descriptiveness ({split})")
-    return [Record(prompt, (continuation,)) for prompt, continuation in texts]
+    return text.continuations(GENRES, split, n, seed, "descriptiveness")
 
 
 def gold(prompt: str, response: str) -> float:

@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from minalign.data import Record
 from minalign.errors import UserError
 from minalign.generate import StopRule
 from minalign.nano.grammar import Draw
 from minalign.nano.jokes import PUNS, TOPICS, generate, pun_score
+from minalign.records import Record
 from minalign.tasks.text import bucket, check_split, clauses, distinct, labelled, split_first
 from minalign.tokenizer import Tokenizer
 

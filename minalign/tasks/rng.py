@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minalign import exact
 from minalign.errors import UserError
-from minalign.generate import Samples, StopRule, generate, score
+from minalign.generate import Samples, StopRule, generate
 from minalign.model import GPT2
 from minalign.nano.numbers import TEMPLATES
 from minalign.records import Record
@@ -297,8 +298,7 @@ class Condition:
 
         Returns (K,) float64 on the CPU.
         """
-        logprobs, _ = score(model, self.prompt, self.tokens, self.mask, self.stop, min_new_tokens=1)
-        return logprobs.cpu().double().sum(1).exp()
+        return exact.string_logprobs(model, self.prompt, self.tokens, self.mask, self.stop, min_new_tokens=1).exp()
 
     def evaluate(self, model: GPT2) -> dict[str, float]:
         """Return the exact distances of a policy to the target, nats; see `distances`."""

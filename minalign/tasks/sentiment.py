@@ -6,10 +6,11 @@ After Ziegler et al. (2019), who continue excerpts of books by 24 tokens with wa
 first sentence end from token 24 on, at most 48 tokens, and how well things go can be computed.
 """
 
-from minalign.data import Record
 from minalign.generate import StopRule
 from minalign.nano.lexicon import VALENCE
-from minalign.tasks.text import clauses, distinct, sentence_ends, tellings, words
+from minalign.records import Record
+from minalign.tasks import text
+from minalign.tasks.text import clauses, words
 from minalign.tokenizer import Tokenizer
 
 GENRES = {"story": 2, "review": 1}
@@ -20,13 +21,12 @@ REACH = 3  # words after a negation that it flips: not at all happy
 
 def stop_rule(tokenizer: Tokenizer, max_len: int | None = None) -> StopRule:
     """Return the task's stop rule: max_len tokens, or the first sentence end in their second half."""
-    length = max_len or MAX_LEN
-    return StopRule(tokenizer.eot, length, ends=sentence_ends(tokenizer), ends_after=length // 2)
+    return text.continuation_rule(tokenizer, max_len or MAX_LEN)
 
 
 def prompts(split: str, n: int, seed: int = 1) -> list[str]:
     """Return n different first sentences; no sentence is in two splits."""
-    return distinct((prompt for prompt, _ in tellings(GENRES, split, seed)), n, f"prompts of sentiment ({split})")
+    return text.first_sentences(GENRES, split, n, seed, "sentiment")
 
 
 def completions(split: str, n: int, seed: int = 1) -> list[Record]:
@@ -34,8 +34,7 @@ def completions(split: str, n: int, seed: int = 1) -> list[Record]:
 
     Those of validation and test were not in pre-training either.
     """
-    texts = distinct(tellings(GENRES, split, seed, unseen=True), n, f"documents of sentiment ({split})")
-    return [Record(prompt, (continuation,)) for prompt, continuation in texts]
+    return text.continuations(GENRES, split, n, seed, "sentiment")
 
 
 def gold(prompt: str, response: str) -> float:

@@ -26,11 +26,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from minalign.data import Record
 from minalign.errors import UserError
+from minalign.generate import StopRule
 from minalign.nano.checker import NAMES, plots, sentences
 from minalign.nano.corpus import SPLITS, documents, draw_document, split_of
 from minalign.nano.grammar import Draw, Match, parse_sentence, split_sentences
+from minalign.records import Record
 from minalign.tokenizer import Tokenizer
 
 _BEAM = 8
@@ -103,6 +104,25 @@ def distinct(items: Iterable, n: int, what: str) -> list:
                 f"expected {n:,} different {what}; nano's world has only about {len(found):,}.\nAsk for fewer."
             )
     return list(found)
+
+
+def continuation_rule(tokenizer: Tokenizer, length: int) -> StopRule:
+    """Return the stop rule of a continuation: `length` tokens, or the first sentence end in their second half."""
+    return StopRule(tokenizer.eot, length, ends=sentence_ends(tokenizer), ends_after=length // 2)
+
+
+def first_sentences(genres: dict[str, float], split: str, n: int, seed: int, task: str) -> list[str]:
+    """Return n different first sentences; no sentence is in two splits."""
+    return distinct((prompt for prompt, _ in tellings(genres, split, seed)), n, f"prompts of {task} ({split})")
+
+
+def continuations(genres: dict[str, float], split: str, n: int, seed: int, task: str) -> list[Record]:
+    """Return n records of a first sentence and the rest of its document.
+
+    Those of validation and test were not in pre-training either.
+    """
+    texts = distinct(tellings(genres, split, seed, unseen=True), n, f"documents of {task} ({split})")
+    return [Record(prompt, (continuation,)) for prompt, continuation in texts]
 
 
 # ---------------------------------------------------------------- how a response reads
