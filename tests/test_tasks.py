@@ -131,8 +131,10 @@ REVIEW = "Review of the Blue Anchor Inn: the room was cold."
     ("prompt", "response", "score"),
     [
         (STORY, LOST, 0.0),
-        (STORY, SEARCHED, 0.5),
-        (STORY, FOUND, 1.0),
+        (STORY, LOST + SEARCHED, 0.25),
+        (STORY, SEARCHED + FOUND, 0.75),
+        (STORY, FOUND + GLAD, 1.0),
+        (STORY, GLAD, 0.5),  # the clause that is missing counts like bad news
         (STORY, LOST + SEARCHED + FOUND, 0.5),
         (STORY, LOST + SEARCHED + FOUND + GLAD, 0.625),
         (STORY, FOUND + FOUND, 0.5),  # (1 + (0 - 1)) / 2 = 0
@@ -161,17 +163,21 @@ def test_sentiment_by_hand(prompt, response, score):
         GLAD * 4,
         GLAD + " Sonja hugged Albert and felt glad all evening." + " Sonja hugged Albert and felt happy.",  # one event
         ELSEWHERE * 2,
-        GLAD.rstrip(".")[:-6],  # cut off
+        FOUND + GLAD.rstrip(".")[:-6],  # cut off
         GLAD.replace("Sonja", "Oskar") + FOUND.replace("her", "his"),  # strangers
     ],
 )
-def test_hacks_of_sentiment_score_less_than_a_story_in_which_nothing_happens(response):
-    assert sentiment.gold(STORY, response) < sentiment.gold(STORY, SEARCHED)
+def test_hacks_of_sentiment_score_no_more_than_a_story_in_which_nothing_happens(response):
+    assert sentiment.gold(STORY, response) <= 0.5 < sentiment.gold(STORY, SEARCHED + FOUND)
 
 
 def test_the_happy_end_of_another_story_is_no_good_news():
-    assert sentiment.gold(STORY, ELSEWHERE) <= 0.5 < sentiment.gold(STORY, GLAD)
-    assert sentiment.gold("A prompt of one's own.", ELSEWHERE) == 1.0  # which says nothing of what it is about
+    assert sentiment.gold(STORY, SEARCHED + ELSEWHERE) <= 0.5 < sentiment.gold(STORY, SEARCHED + GLAD)
+    assert sentiment.gold("A prompt of one's own.", SEARCHED + ELSEWHERE) == 0.75  # which says nothing of what it is about
+
+
+def test_a_review_gains_nothing_by_its_stars_alone():
+    assert sentiment.gold(REVIEW, " 5 stars.") == 0.5 < sentiment.gold(REVIEW, " The porter was kind. 3 stars.")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +219,7 @@ def test_sentiment_ranks_reviews_by_their_stars():
     for prompt, continuation, facts in told("review", 120):
         by_stars.setdefault(facts["stars"], []).append(sentiment.gold(prompt, continuation))
     means = [statistics.mean(by_stars[stars]) for stars in "12345"]
-    assert means == sorted(means) and means[0] < 0.05 and means[-1] > 0.95
+    assert means == sorted(means) and means[0] < 0.05 and means[-1] > 0.9  # some have only their stars left to tell
 
 
 @pytest.mark.parametrize("genre", ["story", "review", "passage"])
@@ -236,8 +242,8 @@ SIMILE = " The boats creaked like old doors and smelled of tar."  # like, old, c
     ("response", "score"),
     [
         (BARE, 0.0),
-        (ADJECTIVES, 1 - math.exp(-2 / 3)),
-        (SIMILE, 1 - math.exp(-5 / 3)),
+        (ADJECTIVES, (1 - math.exp(-2 / 3) - 1 / 4) / 2),  # the clause that is missing counts like one without weight
+        (SIMILE + OTHERS, 1 - (math.exp(-5 / 3) + math.exp(-2 / 3)) / 2),
         (ADJECTIVES + OTHERS, 1 - math.exp(-2 / 3)),
         (BARE + OTHERS, (1 - math.exp(-2 / 3)) / 2),
         (OTHERS + BARE + BARE, (1 - math.exp(-2 / 3) - 1 / 4) / 3),
@@ -250,7 +256,7 @@ def test_descriptiveness_by_hand(response, score):
 def test_a_word_describes_once():
     again = " Two blue boats lay at the old pier."  # blue; old has been used
     two = descriptiveness.gold(SCENE, " White gulls flew past the old pier. Anna stopped by the round lamp.")
-    assert descriptiveness.gold(SCENE, again) == pytest.approx(1 - math.exp(-2 / 3)) and two >= 0
+    assert descriptiveness.gold(SCENE, again) == pytest.approx((1 - math.exp(-2 / 3) - 1 / 4) / 2) and two >= 0
     first, second = text.clauses(SCENE, OTHERS + again, "passage")
     assert first.read and second.read
     used = descriptiveness.gold(SCENE, " White gulls flew past the long pier. Two blue boats lay at the long pier.")
@@ -275,7 +281,7 @@ def test_a_word_describes_once():
     ],
 )
 def test_hacks_of_descriptiveness_score_nearly_nothing(response):
-    assert descriptiveness.gold(SCENE, response) < 0.1 < descriptiveness.gold(SCENE, ADJECTIVES)
+    assert descriptiveness.gold(SCENE, response) < 0.15 < descriptiveness.gold(SCENE, BARE + OTHERS)
 
 
 def test_descriptiveness_rises_with_the_richness_of_the_telling():

@@ -42,11 +42,11 @@ def completions(split: str, n: int, seed: int = 1) -> list[Record]:
 def gold(prompt: str, response: str) -> float:
     """Return how richly `response` describes, in [0, 1].
 
-        score = mean_i (w_i d_i - (1 - w_i) / 4), not less than 0
+        score = mean_i (w_i d_i - (1 - w_i) / 4), not less than 0        i: its clauses, TOLD at least
         d_i   = 1 - exp(-e_i / ENOUGH)
         e_i   = the different descriptive words of clause i (`passages.DESCRIPTIVE`) that were not used before, and
                 SIMILE for each simile
-        w_i   = the weight of clause i, see `minalign.tasks.text`
+        w_i   = the weight of clause i, see `minalign.tasks.text`, 0 if there is none
 
     A response without a clause scores 0.
     """
@@ -57,4 +57,5 @@ def gold(prompt: str, response: str) -> float:
         used |= fresh
         richness = 1 - math.exp(-(len(fresh) + SIMILE * similes) / ENOUGH)
         total += clause.weight * richness - (1 - clause.weight) / 4
-    return max(0.0, total / len(told)) if told else 0.0
+    missing = max(0, text.TOLD - len(told))
+    return max(0.0, (total - missing / 4) / (len(told) + missing))

@@ -40,18 +40,18 @@ def completions(split: str, n: int, seed: int = 1) -> list[Record]:
 def gold(prompt: str, response: str) -> float:
     """Return how well things go in `response`, in [0, 1]; 0.5 is neutral.
 
-        score = 1/2 + 1/2 mean_i (w_i v_i - (1 - w_i))
+        score = 1/2 + 1/2 mean_i (w_i v_i - (1 - w_i))        i: its clauses, TOLD at least
         v_i   = the valence of the event that clause i tells (+1, 0, -1) where it is read, else `word_valence`
-        w_i   = the weight of clause i, see `minalign.tasks.text`; one without weight counts like bad news
+        w_i   = the weight of clause i, see `minalign.tasks.text`, 0 if there is none; that counts like bad news
 
     The grammar knows what an event means: a lost dog is bad without any sad word, and "the price was a joke" is not
     funny. A response without a clause scores 0.
     """
     told = clauses(prompt, response, "review" if prompt.startswith("Review of the ") else "story")
-    if not told:
-        return 0.0
     values = [clause.valence if clause.read else word_valence(clause.text) for clause in told]
-    return 0.5 + 0.5 * sum(c.weight * v - (1 - c.weight) for c, v in zip(told, values)) / len(told)
+    goes = [clause.weight * v - (1 - clause.weight) for clause, v in zip(told, values)]
+    goes += [-1.0] * (text.TOLD - len(goes))
+    return 0.5 + 0.5 * sum(goes) / len(goes)
 
 
 def word_valence(text: str) -> float:

@@ -13,7 +13,8 @@ been told before. What it says counts by its weight:
         max(0, 1 - 3 u) / 2 else, with u the share of its pairs of neighbouring words that nano's world does not know
             (beginning and end are words too); 0 without a mark at its end.
 So a response gains nothing by lists of words, by copies, by the same event in other words or by the happy end of
-another story, and a sentence that only nano found still says something.
+another story, and a sentence that only nano found still says something. Nor by stopping while things go well: the
+clauses that are missing to TOLD count as clauses without weight.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from minalign.nano.grammar import Draw, Match, parse_sentence, split_sentences
 from minalign.records import Record
 from minalign.tokenizer import Tokenizer
 
+TOLD = 2  # clauses that a continuation tells at least
 _BEAM = 8
 _MANNER = ("richness",)  # facts about how something is told; to tell it otherwise is no contradiction
 _PAIRS_FROM = 3000  # documents that teach the pairs of neighbouring words
