@@ -36,8 +36,8 @@ PRESETS = {
     "rng": dict(batch_size=128, learning_rate=2e-3, lora_targets=("attn.c_attn", "lm_head")),
     "grammar": dict(batch_size=128, learning_rate=2e-3, examples=20_000, beta=1.0, label_noise=0.5,
                     lora_targets=lora.TARGETS),
-    "sentiment": {},
-    "descriptiveness": {},
+    "sentiment": dict(temperature=0.7, label_noise=0.2),
+    "descriptiveness": dict(temperature=0.7, label_noise=0.3),
     "puns": {},
 }
 
@@ -51,6 +51,7 @@ class Config(StageConfig):
     examples: int = flag(4096, "pairs drawn from the task")
     eval_examples: int = flag(256, "held-out pairs drawn from the task, or prompts")
     label_noise: float = flag(0.05, "temperature of the labeller, in units of the gold score")
+    temperature: float = flag(1.0, "divides the logits, in sampling and in every log-prob alike")
     max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
     max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
     # objective
@@ -70,22 +71,25 @@ class Config(StageConfig):
             raise UserError(f"give --task or --data (or both).\nTasks: {', '.join((*WORLDS, *TEXTS))}.")
         if self.task in WORLDS and self.data:
             raise UserError(f"--task {self.task} makes its own pairs; leave out --data.")
+        if self.task in WORLDS and self.temperature != 1:
+            raise UserError(f"--task {self.task} has exact distributions: it needs --temperature 1.")
         if self.eval_data and not self.data:
             raise UserError("--eval_data goes with --data: a --task holds its own pairs out.")
         if self.reference_free and self.loss != "sigmoid":
             raise UserError(f"--reference_free goes with --loss sigmoid, found {self.loss}: ipo needs its reference, "
                             "simpo has none.")  # fmt: skip
         cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), eval_fraction=(1e-6, 0.9),
-                         label_noise=(1e-6, 1e6), max_response=(0, 1e5), max_prompt=(0, 1e6), beta=(1e-6, 1e6),
-                         label_smoothing=(0, 0.5), simpo_gamma=(-1e6, 1e6), samples=(0, 1e5))  # fmt: skip
+                         label_noise=(1e-6, 1e6), temperature=(0.01, 100), max_response=(0, 1e5), max_prompt=(0, 1e6),
+                         beta=(1e-6, 1e6), label_smoothing=(0, 0.5), simpo_gamma=(-1e6, 1e6),
+                         samples=(0, 1e5))  # fmt: skip
 
 
-def log_probs(model: GPT2, batch: list[Encoded], rule: StopRule) -> tuple[Tensor, Tensor]:
+def log_probs(model: GPT2, batch: list[Encoded], rule: StopRule, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return summed log-probs (b, 2) of (chosen, rejected), and their numbers of tokens (b, 2)."""
     prompts, prompt_mask = left_pad([r.prompt for r in batch], 0, model.device)
     tokens, mask = data.pad_responses([ids for r in batch for ids in (r.chosen, r.rejected)], 0)
     tokens, mask = tokens.to(model.device), mask.to(model.device)
-    logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens, prompt_mask=prompt_mask)
+    logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens, temperature, prompt_mask)
     return logprobs.sum(1).view(-1, 2), mask.sum(1).view(-1, 2)
 
 
@@ -120,13 +124,14 @@ def main(argv: list[str]) -> None:
     model.to(device).requires_grad_(False)
     # data: pairs (chosen, rejected) of a task, labelled by its gold score and noise, or one's own
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
-    rule, world = here.rule, here.world
+    rule, world, T = here.rule, here.world, cfg.temperature
     if cfg.data:
         train, held = data.load(cfg.data, cfg.eval_data, cfg.eval_fraction, cfg.seed, tokenizer,
                                 ("pair", "best", "ranking"))  # fmt: skip
     else:
         (train, _), (held, _) = (
-            comparisons(here, cfg.task, split, n, cfg.seed, cfg.label_noise, model, tokenizer, noise, choice)
+            comparisons(here, cfg.task, split, n, cfg.seed, cfg.label_noise, model, tokenizer, noise, choice,
+                        temperature=T)
             for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples)))  # fmt: skip
     (train, report), (held, _) = (
         data.encode(as_pairs(r), tokenizer, rule, model.config.n_positions, cfg.max_prompt) for r in (train, held)
@@ -145,7 +150,7 @@ def main(argv: list[str]) -> None:
     @torch.no_grad()
     def reference(records: list[Encoded]) -> Tensor:  # (records, 2)
         rows = cfg.micro_batch or 64
-        return torch.cat([log_probs(ref, batch, rule)[0] for batch in data.chunks(records, rows)])
+        return torch.cat([log_probs(ref, batch, rule, T)[0] for batch in data.chunks(records, rows)])
 
     ref_train, ref_held = reference(train), reference(held)
     trained = stage.make_trainable(model, cfg)
@@ -161,7 +166,7 @@ def main(argv: list[str]) -> None:
     def evaluate() -> tuple[dict[str, float], list[dict]]:
         """Return held-out metrics, and a row a pair."""
         model.eval()
-        found = [log_probs(model, batch, rule) for batch in data.chunks(held, cfg.micro_batch or cfg.batch_size)]
+        found = [log_probs(model, batch, rule, T) for batch in data.chunks(held, cfg.micro_batch or cfg.batch_size)]
         policy, tokens = (torch.cat(parts) for parts in zip(*found))  # (held, 2)
         loss = dpo_loss(cfg, policy, ref_held, tokens).mean().item()
         found = {f"eval/{key}": value for key, value in {"loss": loss, **rewards(cfg, policy, ref_held)}.items()}
@@ -176,7 +181,7 @@ def main(argv: list[str]) -> None:
         """Return means over sampled responses, and a row a response."""
         prompts = list({tuple(record.prompt): record.prompt for record in held}.values())[: cfg.samples]
         named = {"gold": here.gold} if here.gold else {}
-        return measure(model.eval(), ref, tokenizer, prompts, rule, named, 4, noise) if prompts else ({}, [])
+        return measure(model.eval(), ref, tokenizer, prompts, rule, named, 4, noise, T) if prompts else ({}, [])
 
     before = evaluate()[0] | answer()[0]
 
@@ -205,7 +210,7 @@ def main(argv: list[str]) -> None:
             optimizer.zero_grad(set_to_none=True)
             loss, policies = 0.0, []
             for rows in data.chunks(batch, cfg.micro_batch):
-                policy, tokens = log_probs(model, [train[i] for i in rows], rule)  # (b, 2)
+                policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
                 part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
                 part.backward()
                 loss += part.item()

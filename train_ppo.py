@@ -15,6 +15,7 @@ responses of one prompt instead.
 """
 import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -35,13 +36,14 @@ from minalign.tasks.setting import TEXTS, WORLDS, setting
 
 EXACT = dict(advantages="rloo", samples_per_prompt=256, batch_size=256, whiten="none", epochs=1, minibatches=1,
              schedule="linear", beta=1.0, missing_stop_penalty=0.0, reward="gold")  # fmt: skip
+TEXT = dict(advantages="rloo", whiten="none", epochs=2, steps=60, beta=0.05)
 PRESETS = {
     None: {},
     "rng": EXACT | dict(lora_targets=("attn.c_attn", "lm_head")),
     "grammar": EXACT | dict(lora_targets=lora.TARGETS),
-    "sentiment": dict(steps=100, epochs=2),
-    "descriptiveness": dict(steps=100, epochs=2),
-    "puns": dict(steps=100, epochs=2),
+    "sentiment": TEXT | dict(temperature=0.7),  # of Ziegler et al.
+    "descriptiveness": TEXT | dict(temperature=0.7),
+    "puns": TEXT,
 }
 
 
@@ -291,7 +293,7 @@ def main(argv: list[str]) -> None:
             for epoch in range(cfg.epochs):
                 for part in torch.tensor(choice.sample(range(len(batch)), len(batch))).chunk(cfg.minibatches):
                     optimizer.zero_grad(set_to_none=True)
-                    count = mask.view(len(batch), N, R)[part].sum()  # tokens of the minibatch
+                    count, stat = mask.view(len(batch), N, R)[part].sum(), Counter()  # of the minibatch's tokens
                     for some in part.split(per):
                         micro = (prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], m := mask[rows])
                         logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
@@ -310,19 +312,19 @@ def main(argv: list[str]) -> None:
                             vl, v_clipped = losses.ppo_value(v, values[rows], returns[rows], bound)
                             loss = loss + cfg.value_coef * losses.masked_mean(vl, m, count)
                         loss.backward()
-                        with torch.no_grad():  # of this micro-batch's tokens
-                            moved = (logprobs - old_logprobs[rows])[m]
-                            stat = {"policy/approxkl_avg": moved.square().mean() / 2, "loss/policy_avg": pg[m].mean(),
-                                    "policy/clipfrac_avg": clipped[m].float().mean(), "val/ratio": moved.exp().mean(),
-                                    "val/ratio_var": moved.exp().var(correction=0)}  # fmt: skip
+                        with torch.no_grad():
+                            moved = logprobs - old_logprobs[rows]
+                            seen = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(),
+                                    "loss/policy_avg": pg, "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}
                             if value_trained:
-                                stat |= {"loss/value_avg": vl[m].mean(),
-                                         "val/clipfrac_avg": v_clipped[m].float().mean()}  # fmt: skip
+                                seen |= {"loss/value_avg": vl, "val/clipfrac_avg": v_clipped.float()}
                             if cfg.entropy_coef:
-                                stat["policy/entropy_avg"] = nats[m].mean()
-                        stats.append({key: value.item() for key, value in stat.items()})
-                    if step == 0 and epoch == 0 and len(stats) == 1 and moved.abs().max() > 1e-2:
-                        console.warn("ratio", f"before any update the ratio is off 1 by {moved.abs().max():.2g}: "
+                                seen["policy/entropy_avg"] = nats
+                            stat.update({key: losses.masked_mean(x, m, count).item() for key, x in seen.items()})
+                    stat["val/ratio_var"] = max(0.0, stat.pop("ratio_square") - stat["val/ratio"] ** 2)
+                    stats.append(stat)
+                    if step == 0 and epoch == 0 and len(stats) == 1 and moved[m].abs().max() > 1e-2:
+                        console.warn("ratio", f"before any update the ratio is off 1 by {moved[m].abs().max():.2g}: "
                                      "sampling and training disagree about log-probs.")  # fmt: skip
                     updates += 1
                     norms = []

@@ -30,6 +30,13 @@ from minalign.run import check_finite, pick_device, seed_everything
 from minalign.stage import StageConfig
 from minalign.tasks.setting import TEXTS, comparisons, setting
 
+PRESETS = {  # temperature: of Ziegler et al.
+    None: {},
+    "sentiment": dict(temperature=0.7, label_noise=0.2),
+    "descriptiveness": dict(temperature=0.7, label_noise=0.3, examples=16_384, batch_size=64),
+    "puns": dict(examples=2048, label_noise=0.25),
+}
+
 
 @dataclass
 class Config(StageConfig):
@@ -38,8 +45,8 @@ class Config(StageConfig):
     eval_data: tuple[str, ...] = flag((), "files of held-out comparisons")
     eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     # labels of a task
-    examples: int = flag(2048, "comparisons to train on")
-    eval_examples: int = flag(512, "held-out comparisons")
+    examples: int = flag(4096, "comparisons to train on")
+    eval_examples: int = flag(1024, "held-out comparisons")
     k: int = flag(4, "responses in a comparison; the labeller picks the best")
     label_noise: float = flag(0.05, "temperature of the labeller, in units of the gold score")
     temperature: float = flag(1.0, "that the compared responses are sampled at")
@@ -129,7 +136,7 @@ def evaluate(reward_model: RewardModel, records: list[Encoded], rows: int) -> tu
 
 
 def main(argv: list[str]) -> None:
-    cfg, changed = cli.parse(Config, argv)
+    cfg, changed = cli.parse(Config, argv, lambda given: PRESETS[given.task])
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
@@ -167,8 +174,8 @@ def main(argv: list[str]) -> None:
     reward_model = RewardModel(model, tokenizer, head, "reward" if cfg.lora_rank else None, rule)
     asked = [record.prompt for record in (train + held)[: cfg.normalise]]
     with lora.disabled(model):
-        sampled = [answers[0] for answers in respond(model, tokenizer, asked, rule, generator=noise)]
-    base_samples = [Encoded(prompt, [list(r.tokens)], None) for prompt, r in zip(asked, sampled)]
+        sampled = respond(model, tokenizer, asked, rule, 1, cfg.temperature, noise)
+    base_samples = [Encoded(prompt, [list(r.tokens)], None) for prompt, (r,) in zip(asked, sampled)]
 
     @torch.no_grad()
     def normalise() -> None:

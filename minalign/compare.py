@@ -22,6 +22,7 @@ from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write, read_json
 from minalign.respond import respond
+from minalign.rewards import from_run
 from minalign.stage import load_policy
 from minalign.tasks.setting import setting
 
@@ -32,11 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 class Config:
     task: str = flag("rng", "what to compare on", choices=("rng", "sentiment", "descriptiveness"))
     model: str = flag("nano", "nano (bundled), a hub id such as gpt2, or a folder with GPT-2 weights")
-    samples: int = flag(100_000, "responses that each method trains on")
+    samples: int = flag(0, "responses that each method trains on; 0 = 100,000 on rng, 10,000 on texts")
     seed: int = flag(1, "of every run")
     out: str = flag("", "folder; default runs/compare-TASK")
     beta: float = flag(1.0, "rng: KL coefficient of PPO; of DPO, with labels at noise 1")
     entropy: float = flag(0.1, "rng: entropy coefficient of the third PPO")
+    temperature: float = flag(0.7, "texts: of all sampling and log-probs (that of Ziegler et al.)")
 
 
 def start(script: str, out: Path, *flags: str) -> dict:
@@ -125,21 +127,19 @@ def describe(policy: list[float], optimum: list[float], base: list[float]) -> di
 
 def compare_texts(cfg: Config, out: Path) -> None:
     """Run PPO and DPO at several strengths, and best-of-n; print, write and draw gold score against KL."""
-    common = ["--task", cfg.task, "--model", cfg.model, "--seed", str(cfg.seed)]
+    common = ["--task", cfg.task, "--model", cfg.model, "--seed", str(cfg.seed), "--temperature", str(cfg.temperature)]
     rm = start("train_rm", out / "rm", *common)
+    steps = {batch: ["--steps", str(max(1, cfg.samples // batch))] for batch in (64, 128)}  # responses a step
+    # Gold scores of the base spread by about a quarter, rewards of the model by 1.
+    ppo = {"PPO, RM": ["--reward", str(out / "rm")], "PPO, gold": ["--reward", "gold", "--reward_scale", "4"]}
+    dpo = [*common, *steps[64], "--data", str(out / "rm" / "preferences.jsonl")]
+    runs = [(name, "train_ppo", beta, f"ppo-{name[5:].lower()}", [*common, *steps[128], *flags])
+            for name, flags in ppo.items() for beta in (0.4, 0.2, 0.1, 0.05, 0.02)]  # fmt: skip
+    runs += [("DPO", "train_dpo", beta, "dpo", dpo) for beta in (1.0, 0.5, 0.2, 0.1, 0.05)]
     points = []
-    for beta in (0.4, 0.2, 0.1, 0.05, 0.02):
-        steps = str(max(1, cfg.samples // 128))
-        for name, reward in (("PPO, RM", str(out / "rm")), ("PPO, gold", "gold")):
-            scale = ["--reward_scale", "10"] if reward == "gold" else []
-            folder = out / f"ppo-{name[5:].lower()}-{beta:g}"
-            flags = [*common, "--reward", reward, "--beta", str(beta), "--steps", steps, *scale]
-            result = start("train_ppo", folder, *flags)
-            points.append({"method": name, "beta": beta, "kl": result["eval/kl"], "gold": result["eval/gold"]})
-    for beta in (1.0, 0.5, 0.2, 0.1, 0.05):
-        result = start("train_dpo", out / f"dpo-{beta:g}", *common, "--data", str(out / "rm" / "preferences.jsonl"),
-                       "--beta", str(beta), "--steps", str(max(1, cfg.samples // 64)))  # fmt: skip
-        points.append({"method": "DPO", "beta": beta, "kl": result["eval/kl"], "gold": result["eval/gold"]})
+    for name, script, beta, folder, flags in runs:
+        result = start(script, out / f"{folder}-{beta:g}", *flags, "--beta", str(beta))
+        points.append({"method": name, "beta": beta, "kl": result["eval/kl"], "gold": result["eval/gold"]})
     best = best_of_n(cfg, out)
     print(f"\nreward model: held-out accuracy {rm['eval/accuracy']:.3f}, label ceiling {rm['label_ceiling']:.3f}")
     print(f"{'method':12} {'beta or n':>9} {'KL':>7} {'gold':>7}")
@@ -150,28 +150,35 @@ def compare_texts(cfg: Config, out: Path) -> None:
 
 
 def best_of_n(cfg: Config, out: Path, n_max: int = 64, prompts: int = 128) -> list[dict]:
-    """Return gold score and KL of best-of-n by the gold score, n = 1, 2, 4 ... n_max, on the base's samples.
+    """Return gold score and KL of best-of-n by gold score and by reward, n = 1, 2, 4 ... n_max, of the base's samples.
 
     The KL is the analytic bound log n - (n - 1)/n (Stiennon et al. 2020). Each mean over n of n_max samples is exact:
     the k-th smallest of them is the best of n with probability C(k - 1, n - 1) / C(n_max, n).
     """
-    model, tokenizer, _ = load_policy(cfg.model)
+    model, tokenizer, base = load_policy(cfg.model)
+    model.requires_grad_(False)
     here = setting(cfg.task, tokenizer, 0, model.device)
     asked = here.task.prompts("validation", prompts, cfg.seed)
-    noise = torch.Generator().manual_seed(cfg.seed)
-    sampled = respond(model, tokenizer, [tokenizer.encode(p) for p in asked], here.rule, n_max, generator=noise)
-    gold = [sorted(here.gold([p] * n_max, [r.text for r in answers])) for p, answers in zip(asked, sampled)]
+    noise, encoded = torch.Generator().manual_seed(cfg.seed), [tokenizer.encode(prompt) for prompt in asked]
+    sampled = respond(model, tokenizer, encoded, here.rule, n_max, cfg.temperature, noise)
+    texts = [response.text for answers in sampled for response in answers]
+    repeated = [prompt for prompt in asked for _ in range(n_max)]
+    gold = torch.tensor(here.gold(repeated, texts), dtype=torch.float64).view(-1, n_max)
+    reward = torch.tensor(from_run(str(out / "rm"), model, base)(repeated, texts)).view(-1, n_max)
     found = []
-    for n in (2**i for i in range(n_max.bit_length())):
-        weights = [math.comb(k, n - 1) / math.comb(n_max, n) for k in range(n_max)]
-        mean = sum(sum(w * g for w, g in zip(weights, row)) for row in gold) / len(gold)
-        found.append({"method": "best of n by gold", "n": n, "kl": math.log(n) - (n - 1) / n, "gold": mean})
+    for method, by in (("best of n by gold", gold), ("best of n by RM", reward)):
+        ranked = gold.gather(1, by.argsort(1)).mean(0)  # (n_max,) mean gold score of the k-th smallest
+        for n in (2**i for i in range(n_max.bit_length())):
+            weights = [math.comb(k, n - 1) / math.comb(n_max, n) for k in range(n_max)]
+            mean = (ranked @ torch.tensor(weights, dtype=torch.float64)).item()
+            found.append({"method": method, "n": n, "kl": math.log(n) - (n - 1) / n, "gold": mean})
     return found
 
 
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv)
-    cli.check_ranges(cfg, samples=(512, 1e9), beta=(1e-6, 1e6), entropy=(0, 1e3))
+    cfg.samples = cfg.samples or (100_000 if cfg.task == "rng" else 10_000)
+    cli.check_ranges(cfg, samples=(512, 1e9), beta=(1e-6, 1e6), entropy=(0, 1e3), temperature=(0.01, 100))
     cli.show(cfg, changed)
     out = Path(cfg.out or f"runs/compare-{cfg.task}")
     (compare_rng if cfg.task == "rng" else compare_texts)(cfg, out)

@@ -147,7 +147,8 @@ def frontier(folder: Path) -> Path:
     figure, ((ax,),) = _figure(1, 1, (6.4, 4.2))
     for method in dict.fromkeys(point["method"] for point in points):
         mine = sorted((point["kl"], point["gold"]) for point in points if point["method"] == method)
-        style = dict(linestyle="--", color=COLORS["target"]) if method.startswith("best of n") else {}
+        best = dict(linestyle="--" if method.endswith("gold") else ":", color=COLORS["target"])
+        style = best if method.startswith("best of n") else {}
         ax.plot(*zip(*mine), marker="o", markersize=4, linewidth=1.2, label=method, **style)
     ax.set(xlabel="KL to the base, nats a response", ylabel="gold score")
     ax.legend(frameon=False, fontsize=9)

@@ -138,7 +138,7 @@ def from_run(
         lora.set_adapter(shared, before)
         tokenizer = Tokenizer.from_folder(find_model(base))
     else:
-        model, tokenizer, _ = load_policy("", folder)
+        model, tokenizer, _ = load_policy("", folder, reward_model=True)
         model, adapter = model.to(device).requires_grad_(False), None
         if shared_base and not same_vocabulary(tokenizer, shared_base):
             raise UserError(

@@ -192,17 +192,22 @@ class Best:
 # ---------------------------------------------------------------- what a stage hands on
 
 
-def load_policy(model: str, init: str | None = None, dtype: torch.dtype = torch.float32) -> tuple[GPT2, Tokenizer, str]:
+def load_policy(
+    model: str, init: str | None = None, dtype: torch.dtype = torch.float32, reward_model: bool = False
+) -> tuple[GPT2, Tokenizer, str]:
     """Load `--model`, or the result of an earlier run (`--init RUN`), as a plain GPT-2 with nothing left to switch off.
 
     An adapter is merged into the weights, so that the next stage's "adapter off" is the previous stage. Returns the
-    model, its tokenizer, and the name of the original base, relative to which adapters are saved.
+    model, its tokenizer, and the name of the original base, relative to which adapters are saved. reward_model: that
+    is what the run has trained, and only its backbone is wanted.
     """
     if init is None:
         return _checked(hub.from_pretrained(model, dtype), Tokenizer.from_folder(hub.find_model(model)), model)
     folder = Path(init).expanduser()
     if not folder.is_dir():
         raise UserError(f"--init {init}: expected the folder of an earlier run; there is no such folder.")
+    if (folder / "head.safetensors").is_file() and not reward_model:
+        raise UserError(f"--init {init}: expected a policy, found a reward model; train_ppo.py takes it as --reward.")
     if (folder / "adapter_config.json").is_file():
         base = adapter_base(folder) or model
         policy = hub.from_pretrained(base, dtype)

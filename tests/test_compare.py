@@ -213,11 +213,13 @@ def test_best_of_n_is_the_mean_over_all_choices_of_n(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "respond", lambda *args, **named: [
         [Response((1,), text, True) for text in answers] for answers in texts.values()])  # fmt: skip
     model = stages.write_tiny(tmp_path / "tiny")
+    reward = {text: -abs(len(text) - 4.3) for answers in texts.values() for text in answers}  # no two of a prompt tie
+    monkeypatch.setattr(compare, "from_run", lambda folder, shared, base: lambda asked, told: [reward[t] for t in told])
     found = compare.best_of_n(Config(task="sentiment", model=str(model)), tmp_path, n_max=4, prompts=2)
-    assert [point["n"] for point in found] == [1, 2, 4]
+    assert [point["n"] for point in found] == [1, 2, 4] * 2
     for point in found:
-        n = point["n"]
-        best = [max(len(text) / 10 for text in chosen) for answers in texts.values()
+        n, by = point["n"], len if point["method"] == "best of n by gold" else reward.get
+        best = [len(max(chosen, key=by)) / 10 for answers in texts.values()
                 for chosen in itertools.combinations(answers, n)]  # fmt: skip
         assert point["gold"] == pytest.approx(sum(best) / len(best))
         assert point["kl"] == pytest.approx(math.log(n) - (n - 1) / n)

@@ -59,7 +59,7 @@ def finished(own, tmp_path_factory):
 
 def reward_of(run, prompt, response):
     """Return a reward by one plain pass over one row: the head at the last token, which is the stop."""
-    model, tokenizer, _ = load_policy("nano", str(run))
+    model, tokenizer, _ = load_policy("nano", str(run), reward_model=True)
     head = {key.split()[-1]: x for key, x in weights(run).items() if key.startswith("head")}
     ids = tokenizer.encode(prompt) + tokenizer.encode(response) + [tokenizer.eot]
     with torch.no_grad():

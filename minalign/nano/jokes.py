@@ -797,6 +797,8 @@ def generate(draw: Draw, topic: str | None = None, kind: str | None = None) -> D
     if topic is not None and topic not in TOPICS:
         raise ValueError(f"unknown topic {topic!r}: expected one of {', '.join(TOPICS)}")
     schemas = [schema for schema in SCHEMAS if _about(schema, topic) and (kind is None or kind in schema.facts["kind"])]
+    if not schemas:
+        raise ValueError(f"no joke of kind {kind!r} about {topic!r}: expected qa, oneliner or plain")
     telling = tell(draw.pick(schemas, [schema.weight for schema in schemas]), draw)
     facts = {**telling.record(), "telling": telling.text}
     if topic is not None:
