@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
-    model, tokenizer, base = stage.load_policy(cfg.model, None if cfg.eval_only else cfg.init)
+    model, tokenizer, base = stage.load_policy(cfg.model, None if cfg.eval_only else cfg.init, reward_model=True)
     model.to(device).requires_grad_(False)
     # data: comparisons of a task, labelled by its gold score and noise, or one's own
     here, ceiling = setting(cfg.task, tokenizer, cfg.max_response, device), None

@@ -198,8 +198,8 @@ def load_policy(
     """Load `--model`, or the result of an earlier run (`--init RUN`), as a plain GPT-2 with nothing left to switch off.
 
     An adapter is merged into the weights, so that the next stage's "adapter off" is the previous stage. Returns the
-    model, its tokenizer, and the name of the original base, relative to which adapters are saved. reward_model: that
-    is what the run has trained, and only its backbone is wanted.
+    model, its tokenizer, and the name of the original base, relative to which adapters are saved. reward_model: the
+    run may have trained one, whose backbone is what is wanted.
     """
     if init is None:
         return _checked(hub.from_pretrained(model, dtype), Tokenizer.from_folder(hub.find_model(model)), model)

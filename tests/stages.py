@@ -159,7 +159,7 @@ def check_full_fine_tuning(script, flags, tiny, tmp_path, unmoved=frozenset()):
         moved = {key for key in base if not torch.equal(base[key], after[key])}
         assert base.keys() == after.keys() and moved & low == (set() if frozen else low), moved & low
         assert moved - low == base.keys() - low - unmoved, (base.keys() - low) ^ (moved - low)
-    model, _, name = stage.load_policy("nano", str(run))
+    model, _, name = stage.load_policy("nano", str(run), reward_model=True)
     assert name == str(run) and torch.equal(model.transformer.ln_f.weight, after["transformer.ln_f.weight"])
 
 

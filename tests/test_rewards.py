@@ -263,6 +263,11 @@ def test_a_shared_reward_model_equals_one_of_its_own(family, start, judge):
     assert torch.equal(scores(shared), exactly)
 
 
+def test_a_reward_model_is_no_policy(family):
+    with pytest.raises(UserError, match="--init .*rm-sft: expected a policy, found a reward model"):
+        stage.load_policy(str(family / "base"), str(family / "rm-sft"))
+
+
 def test_a_shared_reward_model_is_no_second_backbone(family):
     policy, _, base = stage.load_policy(str(family / "base"), str(family / "sft"))
     count = sum(p.numel() for p in policy.parameters())

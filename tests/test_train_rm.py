@@ -276,7 +276,7 @@ def test_every_setting_of_the_labels_has_an_effect(tiny, tmp_path, short_is_good
 
 def test_labels_come_from_the_gold_score_and_noise(tiny, tmp_path, short_is_good):
     """Without noise the shortest response is the best and an accuracy of 1 can be reached; with noise alone 1 / k."""
-    flags = ["--model", tiny, *ALIKE, *LABELS, "--label_noise"]
+    flags = ["--model", tiny, *ALIKE, *LABELS, "--temperature=1", "--label_noise"]
     sure, vague = (train(train_rm, *flags, noise, out=tmp_path / str(noise)) for noise in (1e-6, 1e6))
     rows = lines(sure / "preferences.jsonl")
     assert len(rows) == 16
