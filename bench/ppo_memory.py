@@ -2,7 +2,7 @@
 
     python bench/ppo_memory.py                     # SFT, RM, PPO as the scripts run; a few minutes on two cores
 
-Each stage runs as its script, in a process of its own, on 32 records of 32 + 32 tokens, in micro-batches of 8, LoRA
+Each stage runs as its script, in a process of its own, on 32 records of 32 + 32 tokens, in micro-batches of 4, LoRA
 r = 16, fp32. PPO holds a policy, its reference, a value network and a reward model; sharing, they are one copy of the
 weights and three adapters. "RM apart" gives the reward model a base of another name, and so its own copy.
 The vocabulary is made up: 256 bytes, 50,000 pairs of bytes, the end of text.
@@ -59,9 +59,9 @@ def main() -> None:
         def run(name: str, script: str, base: str, *flags: str) -> dict:
             out = work / name
             command = [sys.executable, ROOT / script, "--model", work / base, "--data", work / "pairs.jsonl",
-                       "--out", out, "--overwrite", "--steps", args.steps, "--batch_size", 32, "--micro_batch", 8,
-                       "--eval_fraction",
-                       "0.5", "--max_response", 32, "--eval_every", 0, "--no-plot", *flags]  # fmt: skip
+                       "--out", out, "--overwrite", "--steps", args.steps, "--batch_size", 32, "--micro_batch", 4,
+                       "--eval_fraction", 0.5, "--max_response", 32, "--eval_every", 0,
+                       "--no-plot", *flags]  # fmt: skip
             subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             return json.loads((out / "result.json").read_text())
 

@@ -67,7 +67,8 @@ def rng_runs(cfg: Config) -> dict[str, tuple[str, list[str]]]:
 
     ppo = [*steps(256), "--batch_size", "256", "--samples_per_prompt", "256"]
     return {
-        "SFT": ("train_sft", [*steps(512), "--examples", str(cfg.samples), "--batch_size", "512"]),
+        # Eight passes: imitation may look at its samples as often as it likes.
+        "SFT": ("train_sft", [*steps(64), "--examples", str(cfg.samples), "--batch_size", "512"]),
         "PPO, KL": ("train_ppo", [*ppo, "--beta", str(cfg.beta)]),
         "PPO, no KL": ("train_ppo", [*ppo, "--beta", "0"]),
         "PPO, entropy": ("train_ppo", [*ppo, "--beta", "0", "--entropy_coef", str(cfg.entropy)]),
