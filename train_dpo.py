@@ -47,19 +47,16 @@ class Config(StageConfig):
     task: str | None = flag(None, "what to train on", choices=(*WORLDS, *TEXTS))
     data: tuple[str, ...] = flag((), "files of pairs {prompt, chosen, rejected}, or hh; with --task instead of its own")
     eval_data: tuple[str, ...] = flag((), "files of held-out pairs")
-    eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     examples: int = flag(4096, "pairs drawn from the task")
     eval_examples: int = flag(256, "held-out pairs drawn from the task, or prompts")
     label_noise: float = flag(0.05, "temperature of the labeller, in units of the gold score")
     temperature: float = flag(1.0, "divides the logits, in sampling and in every log-prob alike")
-    max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
-    max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
     # objective
     loss: str = flag("sigmoid", "sigmoid (DPO), ipo or simpo", choices=("sigmoid", "ipo", "simpo"))
     beta: float = flag(0.1, "strength of the anchor to the reference; of simpo the scale of the average log-prob (2)")
     label_smoothing: float = flag(0.0, "share of labels taken to be wrong (cDPO)")
     reference_free: bool = flag(False, "take a uniform reference (sigmoid only)")
-    samples: int = flag(64, "held-out prompts answered before and after")
+    samples: int = flag(128, "held-out prompts answered before and after")
     simpo_gamma: float = flag(1.0, "margin that simpo asks for, nats")
     # the rng and grammar tasks
     target: str = flag("uniform", f"rng: one of {', '.join(rng.DEFAULTS)}, or a file of lines `text probability`")
@@ -75,12 +72,14 @@ class Config(StageConfig):
             raise UserError(f"--task {self.task} has exact distributions: it needs --temperature 1.")
         if self.eval_data and not self.data:
             raise UserError("--eval_data goes with --data: a --task holds its own pairs out.")
+        if self.task in WORLDS and (self.loss != "sigmoid" or self.reference_free or self.label_smoothing):
+            raise UserError(f"--task {self.task} compares with the optimum of plain DPO: it needs --loss sigmoid, "
+                            "without --reference_free and --label_smoothing.")  # fmt: skip
         if self.reference_free and self.loss != "sigmoid":
             raise UserError(f"--reference_free goes with --loss sigmoid, found {self.loss}: ipo needs its reference, "
                             "simpo has none.")  # fmt: skip
-        cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), eval_fraction=(1e-6, 0.9),
-                         label_noise=(1e-6, 1e6), temperature=(0.01, 100), max_response=(0, 1e5), max_prompt=(0, 1e6),
-                         beta=(1e-6, 1e6), label_smoothing=(0, 0.5), simpo_gamma=(-1e6, 1e6),
+        cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), label_noise=(1e-6, 1e6), beta=(1e-6, 1e6),
+                         temperature=(0.01, 100), label_smoothing=(0, 0.5), simpo_gamma=(-1e6, 1e6),
                          samples=(0, 1e5))  # fmt: skip
 
 
@@ -93,20 +92,28 @@ def log_probs(model: GPT2, batch: list[Encoded], rule: StopRule, temperature: fl
     return logprobs.sum(1).view(-1, 2), mask.sum(1).view(-1, 2)
 
 
+def compared(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the loss compares, from summed log-probs (b, 2) of (chosen, rejected): sums, of ipo and simpo means
+    a token; the reference's are 0 where it has no part."""
+    if cfg.loss != "sigmoid":
+        policy, ref = policy / lengths, ref / lengths
+    return policy, torch.zeros_like(ref) if cfg.reference_free or cfg.loss == "simpo" else ref
+
+
 def dpo_loss(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> Tensor:
     """Return the loss of each pair (b,). policy, ref: summed log-probs (b, 2) of (chosen, rejected)."""
+    policy, ref = compared(cfg, policy, ref, lengths)
     if cfg.loss == "sigmoid":
-        ref = torch.zeros_like(ref) if cfg.reference_free else ref
         return losses.dpo(*policy.unbind(1), *ref.unbind(1), cfg.beta, cfg.label_smoothing)
-    policy, ref = policy / lengths, ref / lengths  # per token
     if cfg.loss == "ipo":
         return losses.ipo(*policy.unbind(1), *ref.unbind(1), cfg.beta)
     return losses.simpo(*policy.unbind(1), cfg.beta, cfg.simpo_gamma)
 
 
-def rewards(cfg: Config, policy: Tensor, ref: Tensor) -> dict[str, float]:
+def rewards(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> dict[str, float]:
     """Return TRL's metrics of a batch: the implied rewards beta (log pi - log ref), their margins, log-probs."""
-    implied = cfg.beta * (policy - ref)
+    mine, theirs = compared(cfg, policy, ref, lengths)
+    implied = cfg.beta * (mine - theirs)
     margins = implied[:, 0] - implied[:, 1]
     return {"rewards/chosen": implied[:, 0].mean().item(), "rewards/rejected": implied[:, 1].mean().item(),
             "rewards/margins": margins.mean().item(), "rewards/accuracies": (margins > 0).float().mean().item(),
@@ -125,16 +132,18 @@ def main(argv: list[str]) -> None:
     # data: pairs (chosen, rejected) of a task, labelled by its gold score and noise, or one's own
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
     rule, world, T = here.rule, here.world, cfg.temperature
+    ref = stage.reference(model, cfg)
     if cfg.data:
         train, held = data.load(cfg.data, cfg.eval_data, cfg.eval_fraction, cfg.seed, tokenizer,
                                 ("pair", "best", "ranking"))  # fmt: skip
     else:
         (train, _), (held, _) = (
-            comparisons(here, cfg.task, split, n, cfg.seed, cfg.label_noise, model, tokenizer, noise, choice,
+            comparisons(here, cfg.task, split, n, cfg.seed, cfg.label_noise, ref, tokenizer, noise, choice,
                         temperature=T)
             for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples)))  # fmt: skip
     (train, report), (held, _) = (
-        data.encode(as_pairs(r), tokenizer, rule, model.config.n_positions, cfg.max_prompt) for r in (train, held)
+        data.encode(as_pairs(r), tokenizer, rule, model.config.n_positions, cfg.max_prompt)
+        for r in (train, held[: cfg.eval_examples])
     )
     print(report)
     if not train or not held:
@@ -145,14 +154,13 @@ def main(argv: list[str]) -> None:
         print(data.preview(train, tokenizer))
 
     # models: the policy is an adapter; the reference is the same backbone without it, asked once
-    ref = stage.reference(model, cfg)
-
     @torch.no_grad()
     def reference(records: list[Encoded]) -> Tensor:  # (records, 2)
         rows = cfg.micro_batch or 64
         return torch.cat([log_probs(ref, batch, rule, T)[0] for batch in data.chunks(records, rows)])
 
-    ref_train, ref_held = reference(train), reference(held)
+    ref_held = reference(held)
+    ref_train = torch.full((len(train), 2), torch.nan, device=device)  # filled in when a pair is first met
     trained = stage.make_trainable(model, cfg)
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
@@ -168,29 +176,33 @@ def main(argv: list[str]) -> None:
         model.eval()
         found = [log_probs(model, batch, rule, T) for batch in data.chunks(held, cfg.micro_batch or cfg.batch_size)]
         policy, tokens = (torch.cat(parts) for parts in zip(*found))  # (held, 2)
-        loss = dpo_loss(cfg, policy, ref_held, tokens).mean().item()
-        found = {f"eval/{key}": value for key, value in {"loss": loss, **rewards(cfg, policy, ref_held)}.items()}
+        found = {"loss": dpo_loss(cfg, policy, ref_held, tokens).mean().item()}
+        found = {f"eval/{key}": x for key, x in (found | rewards(cfg, policy, ref_held, tokens)).items()}
         if world:
             distances = exact.distances(target, world.logprobs(model))
             found |= {f"exact/{key}": value for key, value in distances.items()}
-        implied = (cfg.beta * (policy - ref_held)).tolist()
+        mine, theirs = compared(cfg, policy, ref_held, tokens)
+        implied = (cfg.beta * (mine - theirs)).tolist()
         return found, [{"prompt": r.record.prompt, "chosen": r.record.responses[0], "rejected": r.record.responses[1],
                         "rewards": values} for r, values in zip(held, implied)]  # fmt: skip
 
     def answer() -> tuple[dict[str, float], list[dict]]:
         """Return means over sampled responses, and a row a response."""
         prompts = list({tuple(record.prompt): record.prompt for record in held}.values())[: cfg.samples]
+        if here.task:  # the prompts that the other stages answer, too
+            prompts = [tokenizer.encode(prompt) for prompt in here.task.prompts("validation", cfg.samples, cfg.seed)]
         named = {"gold": here.gold} if here.gold else {}
         return measure(model.eval(), ref, tokenizer, prompts, rule, named, 4, noise, T) if prompts else ({}, [])
 
-    before = evaluate()[0] | answer()[0]
+    before = {} if cfg.eval_only else evaluate()[0]
+    best.check(before) if before else None
+    before |= {} if cfg.eval_only else answer()[0]
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
         tensors, meta = stage.pack_training(trained, optimizer, streams)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
-    best.check(before)
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
@@ -203,18 +215,22 @@ def main(argv: list[str]) -> None:
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # data: pairs of similar length, and what the reference says of them
-            model.train()
             batch = order.next()
+            if new := [i for i in batch if ref_train[i, 0].isnan()]:
+                with lora.disabled(ref):
+                    ref_train[new] = reference([train[i] for i in new])
+            model.train()
 
             # targets: the policy should prefer the chosen one more than the reference does
             optimizer.zero_grad(set_to_none=True)
-            loss, policies = 0.0, []
+            loss, policies, counts = 0.0, [], []
             for rows in data.chunks(batch, cfg.micro_batch):
                 policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
                 part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
                 part.backward()
                 loss += part.item()
                 policies.append(policy.detach())
+                counts.append(tokens)
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
@@ -225,7 +241,7 @@ def main(argv: list[str]) -> None:
             step += 1
 
             # log, evaluate, save
-            metrics = {"loss": loss, **rewards(cfg, torch.cat(policies), ref_train[batch]),
+            metrics = {"loss": loss, **rewards(cfg, torch.cat(policies), ref_train[batch], torch.cat(counts)),
                        "grad_norm": grad_norm.item(), "lr": cfg.learning_rate * factor,
                        "epoch": order.epoch}  # fmt: skip
             if step == steps or cfg.eval_every and step % cfg.eval_every == 0:
@@ -248,7 +264,7 @@ def main(argv: list[str]) -> None:
 
     best.restore()
     if best.tensors and not cfg.eval_only:
-        save(step)
+        stage.save_policy(model, run.path, base, tokenizer)  # state/ keeps the last step
     (after, pairs), (found, rows) = evaluate(), answer()
     run.rows("predictions.jsonl", pairs)
     if world:

@@ -52,7 +52,6 @@ class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=(*WORLDS, *TEXTS))
     data: tuple[str, ...] = flag((), "files of prompts (any records), or hh, imdb, puns")
     eval_data: tuple[str, ...] = flag((), "files of held-out prompts")
-    eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     examples: int = flag(4096, "prompts drawn from the task")
     eval_examples: int = flag(128, "held-out prompts")
     eval_samples: int = flag(4, "responses to each held-out prompt in an evaluation")
@@ -61,8 +60,6 @@ class Config(StageConfig):
     batch_size: int = flag(128, "responses a step")
     samples_per_prompt: int = flag(4, "responses to one prompt (N); they share its encoding")
     temperature: float = flag(1.0, "divides the logits, in sampling and in every log-prob alike")
-    max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
-    max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
     # reward
     reward_scale: float = flag(1.0, "the score is multiplied by this, before the clip")
     reward_clip: float = flag(0.0, "the score is cut at plus and minus this, 0 = off")
@@ -100,24 +97,30 @@ class Config(StageConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.task is None) == (not self.data):
-            raise UserError(f"give one of --task and --data; the tasks are {', '.join((*WORLDS, *TEXTS))}.")
+        stage.check_source(self, (*WORLDS, *TEXTS))
         cli.check_ranges(
-            self, examples=(1, 1e8), eval_examples=(1, 1e6), eval_samples=(1, 1e4), eval_fraction=(1e-6, 0.9),
-            samples_per_prompt=(1, 1e5), temperature=(0.01, 100), max_response=(0, 1e5), max_prompt=(0, 1e6),
-            reward_scale=(1e-9, 1e9), reward_clip=(0, 1e9), missing_stop_penalty=(0, 1e9), beta=(0, 1e6),
-            kl_target=(0, 1e6), kl_horizon=(1, 1e12), gamma=(0, 1), lam=(0, 1), value_learning_rate=(0, 10),
-            value_coef=(0, 1e6), value_clip=(0, 1e9), clip=(0, 1e9), epochs=(1, 1000), minibatches=(1, 1e6),
+            self, examples=(1, 1e8), eval_examples=(1, 1e6), eval_samples=(1, 1e4),
+            samples_per_prompt=(1, 1e5), temperature=(0.01, 100), reward_scale=(1e-9, 1e9),
+            reward_clip=(0, 1e9), missing_stop_penalty=(0, 1e9), beta=(0, 1e6), kl_target=(0, 1e6),
+            kl_horizon=(1, 1e12), gamma=(0, 1), lam=(0, 1), value_learning_rate=(0, 10), value_coef=(0, 1e6),
+            value_clip=(0, 1e9), clip=(0, 1e9), epochs=(1, 1000), minibatches=(1, 1e6),
             stop_kl=(0, 1e6), entropy_coef=(0, 1e6), adam_eps=(0, 1))  # fmt: skip
+        shaped = self.reward_clip or self.length_penalty or self.missing_stop_penalty or self.kl_target
+        if self.task in WORLDS and (self.temperature != 1 or self.samples_per_prompt != self.batch_size or shaped):
+            raise UserError(f"--task {self.task} has one prompt and a known optimum: it needs --temperature 1, "
+                            "--samples_per_prompt equal to --batch_size,\nand --reward_clip, --length_penalty, "
+                            "--missing_stop_penalty and --kl_target 0.")  # fmt: skip
         if self.batch_size % self.samples_per_prompt:
             raise UserError(f"--batch_size {self.batch_size} responses must be a multiple of --samples_per_prompt "
                             f"{self.samples_per_prompt}; try {self.samples_per_prompt * 32}.")  # fmt: skip
         if self.advantages != "gae" and self.samples_per_prompt < 2:
             raise UserError(f"--advantages {self.advantages} compares the responses of one prompt: it needs "
                             "--samples_per_prompt of at least 2.")  # fmt: skip
-        if self.task in WORLDS and (self.temperature != 1 or self.samples_per_prompt != self.batch_size):
-            raise UserError(f"--task {self.task} has one prompt and exact distributions: it needs --temperature 1 and "
-                            "--samples_per_prompt equal to --batch_size.")  # fmt: skip
+        if self.minibatches > 1 and self.minibatches > self.batch_size // self.samples_per_prompt:
+            raise UserError(f"--minibatches {self.minibatches}: a step has only "
+                            f"{self.batch_size // self.samples_per_prompt} prompts to divide.")  # fmt: skip
+        if self.whiten == "rewards" and self.advantages != "gae":
+            raise UserError(f"--whiten rewards goes with --advantages gae, found {self.advantages}.")
         if self.lora_dropout:
             raise UserError("--lora_dropout: a policy that samples has none, or its ratios would not be 1; set 0.")
         if self.kl_in == "loss" and self.kl_estimator == "k1":
@@ -213,7 +216,7 @@ def main(argv: list[str]) -> None:
 
     def evaluate() -> tuple[dict[str, float], list[dict]]:
         model.eval()
-        named = {"score": reward} | ({"gold": here.gold} if reward != here.gold and here.gold else {})
+        named = {"score": reward} | ({"gold": here.gold} if here.gold else {})
         n = cfg.eval_samples * (cfg.eval_examples if world else 1)
         found, rows = measure(model, ref, tokenizer, [r.prompt for r in held], rule, named, n, noise, cfg.temperature)
         if world:
@@ -227,8 +230,9 @@ def main(argv: list[str]) -> None:
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta(), "beta": beta,
                                                      "updates": updates, "episodes": episodes})  # fmt: skip
 
-    before, _ = evaluate()
-    best.check(before)
+    before = {} if cfg.eval_only else evaluate()[0]
+    if before:
+        best.check(before)
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
@@ -293,7 +297,7 @@ def main(argv: list[str]) -> None:
             for epoch in range(cfg.epochs):
                 for part in torch.tensor(choice.sample(range(len(batch)), len(batch))).chunk(cfg.minibatches):
                     optimizer.zero_grad(set_to_none=True)
-                    count, stat = mask.view(len(batch), N, R)[part].sum(), Counter()  # of the minibatch's tokens
+                    count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
                     for some in part.split(per):
                         micro = (prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], m := mask[rows])
                         logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
@@ -314,6 +318,7 @@ def main(argv: list[str]) -> None:
                         loss.backward()
                         with torch.no_grad():
                             moved = logprobs - old_logprobs[rows]
+                            off = max(off, moved[m].abs().max().item())
                             seen = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(),
                                     "loss/policy_avg": pg, "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}
                             if value_trained:
@@ -323,8 +328,8 @@ def main(argv: list[str]) -> None:
                             stat.update({key: losses.masked_mean(x, m, count).item() for key, x in seen.items()})
                     stat["val/ratio_var"] = max(0.0, stat.pop("ratio_square") - stat["val/ratio"] ** 2)
                     stats.append(stat)
-                    if step == 0 and epoch == 0 and len(stats) == 1 and moved[m].abs().max() > 1e-2:
-                        console.warn("ratio", f"before any update the ratio is off 1 by {moved[m].abs().max():.2g}: "
+                    if step == 0 and epoch == 0 and len(stats) == 1 and off > 1e-2:
+                        console.warn("ratio", f"before any update the ratio is off 1 by {off:.2g}: "
                                      "sampling and training disagree about log-probs.")  # fmt: skip
                     updates += 1
                     norms = []
@@ -379,7 +384,7 @@ def main(argv: list[str]) -> None:
 
     best.restore()
     if best.tensors and not cfg.eval_only:
-        save(step)
+        stage.save_policy(model, run.path, base, tokenizer)  # state/ keeps the last step
     after, rows = evaluate()
     run.rows("predictions.jsonl", rows)
     if world:

@@ -32,7 +32,7 @@ from minalign.tasks.setting import TEXTS, comparisons, setting
 
 PRESETS = {  # temperature: of Ziegler et al.
     None: {},
-    "sentiment": dict(temperature=0.7, label_noise=0.2),
+    "sentiment": dict(temperature=0.7, label_noise=0.2, steps=200),
     "descriptiveness": dict(temperature=0.7, label_noise=0.3, examples=16_384, batch_size=64),
     "puns": dict(examples=2048, label_noise=0.25),
 }
@@ -43,28 +43,21 @@ class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=tuple(TEXTS))
     data: tuple[str, ...] = flag((), "files of comparisons, or hh, openai:sentiment, openai:descriptiveness")
     eval_data: tuple[str, ...] = flag((), "files of held-out comparisons")
-    eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     # labels of a task
     examples: int = flag(4096, "comparisons to train on")
     eval_examples: int = flag(1024, "held-out comparisons")
     k: int = flag(4, "responses in a comparison; the labeller picks the best")
     label_noise: float = flag(0.05, "temperature of the labeller, in units of the gold score")
     temperature: float = flag(1.0, "that the compared responses are sampled at")
-    max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
-    max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
     normalise: int = flag(256, "responses of the base that gain and bias are set on, before and after; 0 = off")
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.task is None) == (not self.data):
-            raise UserError(f"give one of --task and --data: a task brings its own data.\nTasks: {', '.join(TEXTS)}.")
-        if self.task and self.eval_data:
-            raise UserError("--eval_data goes with --data: a --task holds its own records out.")
+        stage.check_source(self, tuple(TEXTS))
         if self.eval_only and not self.init:
             raise UserError("--eval_only needs --init: the run of train_rm.py to evaluate.")
-        cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), eval_fraction=(1e-6, 0.9), k=(2, 64),
-                         label_noise=(1e-6, 1e6), temperature=(0.01, 100), max_response=(0, 1e5),
-                         max_prompt=(0, 1e6), normalise=(0, 1e6))  # fmt: skip
+        cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), k=(2, 64),
+                         label_noise=(1e-6, 1e6), temperature=(0.01, 100), normalise=(0, 1e6))  # fmt: skip
 
 
 def score(reward_model: RewardModel, batch: list[Encoded]) -> Tensor:
@@ -141,7 +134,8 @@ def main(argv: list[str]) -> None:
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
-    model, tokenizer, base = stage.load_policy(cfg.model, None if cfg.eval_only else cfg.init, reward_model=True)
+    start = stage.origin(cfg) if cfg.eval_only else (cfg.model, cfg.init)
+    model, tokenizer, base = stage.load_policy(*start, reward_model=True)
     model.to(device).requires_grad_(False)
     # data: comparisons of a task, labelled by its gold score and noise, or one's own
     here, ceiling = setting(cfg.task, tokenizer, cfg.max_response, device), None
@@ -158,7 +152,7 @@ def main(argv: list[str]) -> None:
         raise UserError("no comparisons: the responses to each prompt are all the same.\nRaise --temperature or --k.")
     records = train
     (train, report), (held, _) = (data.encode(r, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
-                                  for r in (train, held))  # fmt: skip
+                                  for r in (train, held[: cfg.eval_examples]))  # fmt: skip
     print(report)
     run = stage.open_run(cfg, "rm", cfg.task, [*cfg.data, *cfg.eval_data])
     run.start(cfg, device)
@@ -193,9 +187,12 @@ def main(argv: list[str]) -> None:
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
     streams = {"noise": noise, "choice": choice}
 
-    def save(step: int) -> None:
+    def export() -> None:
         stage.save_policy(model, run.path, base, tokenizer, "reward")
         save_head(run.path, head, rule)
+
+    def save(step: int) -> None:
+        export()
         tensors, meta = stage.pack_training(trained, optimizer, streams)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
@@ -262,7 +259,7 @@ def main(argv: list[str]) -> None:
     if not cfg.eval_only:
         best.restore()
         normalise()
-        save(step)
+        export()  # state/ keeps the last step as it was trained, to go on from
     found, predictions = evaluate(reward_model, held, cfg.micro_batch or cfg.batch_size)
     run.rows("predictions.jsonl", predictions)
     result = {**found, "steps": step, "gain": head.gain.item(), "bias": head.bias.item()}

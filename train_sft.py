@@ -21,7 +21,6 @@ from tqdm import tqdm
 from minalign import cli, data, exact, lora, losses, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
-from minalign.errors import UserError
 from minalign.generate import StopRule, join, left_pad, score, states
 from minalign.model import GPT2
 from minalign.respond import respond
@@ -32,8 +31,8 @@ from minalign.tasks.setting import TEXTS, WORLDS, setting
 
 PRESETS = {
     None: {},
-    "sentiment": {},
-    "descriptiveness": {},
+    "sentiment": dict(temperature=0.7),
+    "descriptiveness": dict(temperature=0.7),
     "puns": dict(steps=400),
     "grammar": dict(steps=400, batch_size=256, examples=50_000, lora_targets=lora.TARGETS),
     # One prompt and an exact target: short responses, large steps; without lm_head the frozen head sets a floor.
@@ -47,25 +46,19 @@ class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=(*WORLDS, *TEXTS))
     data: tuple[str, ...] = flag((), "files of records {prompt, completion}, or hh, imdb, puns")
     eval_data: tuple[str, ...] = flag((), "files of held-out records")
-    eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     examples: int = flag(4096, "records drawn from the task")
-    eval_examples: int = flag(256, "held-out records drawn from the task")
+    eval_examples: int = flag(256, "held-out records")
     loss_on: str = flag("completion", "tokens with a loss: of the completion, or all", choices=("completion", "all"))
-    max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
-    max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
-    samples: int = flag(16, "responses drawn at the end, for the reader")
+    samples: int = flag(64, "held-out prompts answered at the end")
+    temperature: float = flag(1.0, "of these answers")
     # the rng task
     target: str = flag("uniform", f"rng: one of {', '.join(rng.DEFAULTS)}, or a file of lines `text probability`")
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.task is None) == (not self.data):
-            raise UserError("give one of --task and --data: a task brings its own data.\n"
-                            f"Tasks: {', '.join((*WORLDS, *TEXTS))}.")  # fmt: skip
-        if self.task and self.eval_data:
-            raise UserError("--eval_data goes with --data: a --task holds its own records out.")
-        cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), eval_fraction=(1e-6, 0.9), samples=(0, 1e5),
-                         max_response=(0, 1e5), max_prompt=(0, 1e6))  # fmt: skip
+        stage.check_source(self, (*WORLDS, *TEXTS))
+        cli.check_ranges(self, examples=(1, 1e8), eval_examples=(1, 1e8), samples=(0, 1e5),
+                         temperature=(0.01, 100))  # fmt: skip
 
 
 def collate(batch: list[Encoded], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -114,9 +107,11 @@ def main(argv: list[str]) -> None:
         train, held = (here.task.completions(split, n, cfg.seed)
                        for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples)))  # fmt: skip
     (train, report), (held, _) = (data.encode(records, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
-                                  for records in (train, held))  # fmt: skip
+                                  for records in (train, held[: cfg.eval_examples]))  # fmt: skip
     print(report)
     asked = [record.prompt for record in held[: cfg.samples]]
+    if here.task:  # the prompts that the other stages answer, too
+        asked = [tokenizer.encode(prompt) for prompt in here.task.prompts("validation", cfg.samples, cfg.seed)]
     if cfg.loss_on == "all":  # the prompt becomes the beginning of the response to an end-of-text
         train, held = ([Encoded([rule.stop], [r.prompt + r.responses[0]], r.record) for r in records]
                        for records in (train, held))  # fmt: skip
@@ -134,8 +129,8 @@ def main(argv: list[str]) -> None:
             found |= {f"exact/{key}": value for key, value in distances.items()}
         return found, nats
 
-    before, _ = measure()
-    base_logprobs = world.logprobs(model) if world else None
+    before = {} if cfg.eval_only else measure()[0]
+    base_logprobs = world.logprobs(stage.reference(model, cfg) if cfg.eval_only else model) if world else None
     trained = stage.make_trainable(model, cfg)
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
@@ -146,7 +141,8 @@ def main(argv: list[str]) -> None:
         tensors, meta = stage.pack_training(trained, optimizer, streams)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
-    best.check(before)
+    if before:
+        best.check(before)
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
@@ -205,18 +201,18 @@ def main(argv: list[str]) -> None:
 
     best.restore()
     if best.tensors and not cfg.eval_only:
-        save(step)  # the policy that the next stage starts from is the best one
+        stage.save_policy(model, run.path, base, tokenizer)  # what the next stage starts from; state/ keeps the last
     after, nats = measure()
     texts = [tokenizer.decode(record.prompt + record.responses[0]) for record in held]
     run.rows("predictions.jsonl", [{"text": text, "loss": nll / len(record.responses[0])}
                                    for text, nll, record in zip(texts, nats, held)])  # fmt: skip
-    answers = [found[0] for found in respond(model, tokenizer, asked, rule, generator=noise)]
+    answers = [found[0] for found in respond(model, tokenizer, asked, rule, 1, cfg.temperature, noise)]
     rows = [{"prompt": tokenizer.decode(prompt), "response": r.text, "stopped": r.stopped}
             for prompt, r in zip(asked, answers)]  # fmt: skip
     figures, more = [], {}
-    if world:  # sampling limit: KL(target, empirical) of so many samples of K strings, what imitation can reach
+    if world:  # the expected KL of memorised samples; a model to which strings are alike can do better
         more["sampling_limit"] = (len(world.texts) - 1) / (2 * cfg.examples)
-        print(f"\nsampling limit of {cfg.examples} samples: KL {more['sampling_limit']:.2g}")
+        print(f"\nsampling limit: whoever memorises {cfg.examples} samples has a KL of {more['sampling_limit']:.2g}")
         world.write(run.path, world.pmf, base_logprobs, world.logprobs(model))
         figures += [plot.distribution(run.path)] if cfg.plot else []
     if cfg.plot and not cfg.eval_only:

@@ -15,11 +15,11 @@ def warn(key: str, text: str) -> None:
 
 
 def table(before: dict[str, float], after: dict[str, float]) -> None:
-    """Print the numbers of two evaluations side by side."""
-    wide = max(map(len, after))
-    print(f"\n{'':{wide}} {'before':>10} {'after':>10}")
-    for key, value in after.items():
-        print(f"{key:{wide}} {before.get(key, float('nan')):10.4g} {value:10.4g}")
+    """Print the numbers of two evaluations side by side; of one where `before` is empty."""
+    wide, columns = max(map(len, after)), [before, after] if before else [after]
+    print(f"\n{'':{wide}} {'before':>10} {'after':>10}" if before else "")
+    for key in after:
+        print(f"{key:{wide}}", *(f"{column.get(key, float('nan')):10.4g}" for column in columns))
 
 
 def samples(rows: list[dict], n: int = 4) -> None:

@@ -108,7 +108,8 @@ def measure(
     for name, values in scores.items():
         by_prompt = torch.tensor(values, dtype=torch.float64).view(-1, n).mean(1)
         means[f"eval/{name}"] = by_prompt.mean().item()
-        means[f"eval/{name}_se"] = (by_prompt.std() / len(prompts) ** 0.5).item() if len(prompts) > 1 else math.nan
+        drawn = by_prompt if len(prompts) > 1 else torch.tensor(values, dtype=torch.float64)  # of one prompt: its n
+        means[f"eval/{name}_se"] = (drawn.std() / len(drawn) ** 0.5).item() if len(drawn) > 1 else math.nan
     means |= {
         "eval/kl": sum(kl) / len(kl),
         "eval/length": sum(len(r.tokens) for r in flat) / len(flat),

@@ -15,6 +15,7 @@ from minalign import adapters, cli, console, hub, lora
 from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
 from minalign.cli import flag
 from minalign.errors import UserError
+from minalign.files import read_json
 from minalign.model import GPT2
 from minalign.run import Run, run_name
 from minalign.tokenizer import Tokenizer
@@ -31,15 +32,19 @@ class StageConfig:
     out: str | None = flag(None, "run folder; default runs/SCRIPT-TASK-MODEL, with the next number if taken")
     resume: bool = flag(False, "continue the run in --out from its last checkpoint")
     overwrite: bool = flag(False, "delete the run in --out first")
-    eval_only: bool = flag(False, "evaluate the model or --init, train nothing")
+    eval_only: bool = flag(False, "train nothing: evaluate the model, or --init beside what that run started from")
     dry_run: bool = flag(False, "show settings and three records, take one step, save nothing")
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
+    # records
+    eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
+    max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
+    max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
     # optimisation
-    steps: int = flag(300, "optimizer steps")
+    steps: int = flag(300, "optimizer steps; of PPO rollouts, each with epochs x minibatches of them")
     batch_size: int = flag(32, "records a step")
-    micro_batch: int = flag(0, "records in one forward pass; gradients add up to the same step, 0 = all at once")
+    micro_batch: int = flag(0, "records (PPO: responses of whole prompts) in a forward pass; gradients add up, 0 = all")
     learning_rate: float = flag(1e-3, "AdamW's, at its peak")
     schedule: str = flag("cosine", "of the learning rate after the warm-up, falling to 0 at the end",
                          choices=("constant", "linear", "cosine"))  # fmt: skip
@@ -61,13 +66,22 @@ class StageConfig:
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
-                         save_every=(0, 1e9))  # fmt: skip
+                         save_every=(0, 1e9), eval_fraction=(1e-6, 0.9), max_response=(0, 1e5),
+                         max_prompt=(0, 1e6))  # fmt: skip
         if self.lora_rank and not self.lora_targets:
             raise UserError(f"--lora_targets needs at least one value of {', '.join(lora.TARGETS)}.")
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
             raise UserError("--keep_best needs evaluations to choose from: set --eval_every.")
+
+
+def check_source(cfg, tasks: tuple[str, ...]) -> None:
+    """Raise a UserError unless just one of --task and --data is given, and --eval_data only with the latter."""
+    if (cfg.task is None) == (not cfg.data):
+        raise UserError(f"give one of --task and --data: a task brings its own data.\nTasks: {', '.join(tasks)}.")
+    if cfg.task and cfg.eval_data:
+        raise UserError("--eval_data goes with --data: a --task holds its own records out.")
 
 
 def learning_rate_factor(cfg, step: int) -> float:
@@ -232,13 +246,19 @@ def reference(model: GPT2, cfg) -> GPT2:
     """Return the model whose bare backbone is the reference of a stage that has just loaded `model`.
 
     It is `model` itself where an adapter will be trained on it, and a frozen copy where its own weights will be. With
-    --eval_only it is what the run in --init has moved away from: its adapter's base, or --model.
+    --eval_only it is what the run in --init started from.
     """
     if cfg.eval_only and cfg.init:
-        init = Path(cfg.init).expanduser()
-        base = adapter_base(init) if (init / "adapter_config.json").is_file() else ""
-        return load_policy(base or cfg.model)[0].to(model.device).requires_grad_(False)
+        return load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
     return model if cfg.lora_rank else copy.deepcopy(model)
+
+
+def origin(cfg) -> tuple[str, str | None]:
+    """Return (--model, --init) that the run in `cfg.init` started from; of an adapter without a run.json its base."""
+    folder = Path(cfg.init).expanduser()
+    config = read_json(folder / "run.json").get("config", {})
+    base = adapter_base(folder) if (folder / "adapter_config.json").is_file() else ""
+    return config.get("model") or base or cfg.model, config.get("init")
 
 
 def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokenizer, str]:

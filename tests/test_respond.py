@@ -215,12 +215,14 @@ def test_means_by_hand(tokenizer, monkeypatch):
     assert len(rows) == 6 and [row["kl"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 0.5, -0.5]
 
 
-def test_one_prompt_has_no_standard_error(tokenizer, make_model):
+def test_one_prompt_has_the_standard_error_of_its_responses(tokenizer, make_model):
     model = make_model(vocab_size=tokenizer.n_vocab)
     rule = StopRule(tokenizer.eot, 4)
     means, rows = measure(model, model, tokenizer, [tokenizer.encode("Tom")], rule,
-                          {"score": lambda p, r: [0.5] * len(r)}, 8, seed(0))  # fmt: skip
-    assert means["eval/score"] == 0.5 and math.isnan(means["eval/score_se"])
+                          {"score": lambda p, r: [0.0, 1.0] * 4}, 8, seed(0))  # fmt: skip
+    assert means["eval/score"] == 0.5 and means["eval/score_se"] == pytest.approx((2 / 7 / 8) ** 0.5)
+    one, _ = measure(model, model, tokenizer, [tokenizer.encode("Tom")], rule, {"x": lambda p, r: [1.0]}, 1, seed(0))
+    assert math.isnan(one["eval/x_se"])
     assert means["eval/kl"] == 0 and len(rows) == 8 and {row["prompt"] for row in rows} == {"Tom"}
     assert means["eval/stop_rate"] == sum(row["stopped"] for row in rows) / 8
     assert means["eval/distinct"] == len({row["response"] for row in rows}) / 8

@@ -191,10 +191,10 @@ def test_a_text_task(tiny, tmp_path, capsys, task, k):
     run = train(train_rm, "--model", tiny, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
     said, result, rows = capsys.readouterr().out, result_of(run), lines(run / "preferences.jsonl")
     kinds = {"completions" if "completions" in row else "chosen" for row in rows}
+    assert 1 / k <= result["label_ceiling"] <= 1 and "label ceiling" in said
     if task == "puns":
-        assert "label_ceiling" not in result and kinds == {"chosen"}
+        assert kinds == {"chosen"}
     else:
-        assert 1 / k <= result["label_ceiling"] <= 1 and "label ceiling" in said
         assert kinds <= ({"completions"} if k == 4 else {"chosen", "completions"})
     # The labels are there for other stages, such as this one once more.
     again = train(train_rm, "--model", tiny, *OWN, "--max_response=48", "--data", run / "preferences.jsonl",
@@ -366,15 +366,16 @@ def test_bad_data_leave_no_folder_behind(tiny, files):
     assert set(files.rglob("*")) == before
 
 
-def test_a_run_of_another_vocabulary_cannot_be_evaluated(finished, own, tmp_path):
-    """Its token ids mean something else there: --model must be the one that it was trained from, or like it."""
+def test_a_run_is_evaluated_on_the_base_that_it_was_trained_from(finished, own, tmp_path):
+    """Whatever --model says: token ids may mean something else there."""
     small = tmp_path / "small"
     write_vocab(small, *train_bpe(["Tom lost his lantern at the market."] * 3, 243, number_merges()))
     vocabulary = Tokenizer.from_folder(small)
     config = dataclasses.replace(hub.read_config(Path(own[1])), vocab_size=vocabulary.n_vocab)
     hub.save_pretrained(hub.GPT2(config), small)
-    said = refuses(train_rm, *own, "--model", small, "--eval_only", "--init", finished, "--out", tmp_path / "run")
-    assert "vocabulary" in said and str(finished) in said
+    run = train(train_rm, *own, "--model", small, "--eval_only", "--init", finished, out=tmp_path / "run")
+    for mine, theirs in zip(lines(run / "predictions.jsonl"), lines(finished / "predictions.jsonl"), strict=True):
+        assert mine["prompt"] == theirs["prompt"] and mine["rewards"] == pytest.approx(theirs["rewards"], abs=1e-4)
 
 
 def test_a_folder_that_is_no_reward_model_cannot_be_evaluated(own, tiny, tmp_path):

@@ -552,7 +552,8 @@ def test_08_adapters_and_heads_are_trained_and_nothing_else(world, chain, tmp_pa
     names = {key for key in after if key.startswith(("model.", "critic."))}
     short = {".".join(key.split(".")[-2 if ".lora_" in key else -3 :]) for key in names}
     assert {key for key in short if "lora_A" not in key} == trained
-    assert not [key for key in names if torch.equal(before[key], after[key])]
+    still = {key for key in names if torch.equal(before[key], after[key])}
+    assert still <= {"model.heads.reward.bias"}  # it cancels in every preference
 
 
 def test_08_a_reward_run_says_the_same_when_it_is_loaded(chain):

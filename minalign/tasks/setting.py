@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from minalign import exact
+from minalign import console, exact
 from minalign.files import atomic_write
 from minalign.generate import StopRule
 from minalign.model import GPT2
@@ -45,13 +45,17 @@ class World:
 
     def optimum(self, ref_logprobs: Tensor, reward: Reward, beta: float) -> Tensor:
         """Return log p* (K,), the optimum of E[reward] - beta KL to the reference with these log-probs (K,)."""
+        if ref_logprobs.exp().sum() < 1e-3:
+            console.warn("valid", "the base hardly ever writes a valid response, so there is nothing to learn from: "
+                         "imitate some first (train_sft.py) and give that run as --init.")  # fmt: skip
         worth = torch.tensor(reward([self.prompt] * len(self.texts), self.texts), dtype=torch.float64)
         return exact.optimum(ref_logprobs, worth, beta, reward([self.prompt], [""])[0])[0]
 
     def write(self, folder: Path, target: Tensor, base: Tensor, policy: Tensor) -> None:
         """Write distribution.json: the probabilities of all strings, from log-probs (K,), for `plot.distribution`."""
         lists = {name: x.exp().tolist() for name, x in (("target", target), ("base", base), ("policy", policy))}
-        kls = {"base_kl": exact.kl(target, base), "policy_kl": exact.kl(target, policy)}
+        of_all = exact.outcomes(target)
+        kls = {"base_kl": exact.kl(of_all, exact.outcomes(base)), "policy_kl": exact.kl(of_all, exact.outcomes(policy))}
         row = {"prompt": self.prompt, "texts": self.texts, **lists, **kls}
         atomic_write(folder / "distribution.json", json.dumps(row))
 
@@ -120,13 +124,15 @@ def comparisons(
     k: int = 2,
     temperature: float = 1.0,
 ) -> tuple[list[Record], float | None]:
-    """Return n comparisons labelled by the task's noisy labeller, and its ceiling (None where it is not known).
+    """Return n comparisons labelled by the task's noisy labeller, and its ceiling (None of worlds).
 
     Of texts, k responses that `model` samples to each of n prompts (of puns: a pun and a plain statement); of worlds,
     pairs of strings. noise, draw: sources of randomness, of samples and of labels.
     """
     if name == "puns":
-        return puns.preferences(split, n, seed, label_noise), None
+        records = puns.preferences(split, n, seed, label_noise)
+        gold = [here.gold([record.prompt] * 2, list(record.responses)) for record in records]
+        return records, text.ceiling(gold, label_noise)
     if name == "grammar":
         seed = draw.randrange(2**32)
         return grammar.preferences(n, seed, lambda t: here.gold([""], [t])[0], label_noise, invalid=0.1), None
@@ -138,4 +144,6 @@ def comparisons(
     sampled = respond(model, tokenizer, asked, here.rule, k, temperature, noise)
     texts = [[response.text for response in responses] for responses in sampled]
     gold = [here.gold([prompt] * k, answers) for prompt, answers in zip(prompts, texts)]
-    return text.labelled(prompts, texts, gold, label_noise, draw, pairs=k == 2), text.ceiling(gold, label_noise)
+    told = [scores for scores, answers in zip(gold, texts) if len(set(answers)) > 1]  # the others are no comparison
+    ceiling = text.ceiling(told, label_noise) if told else None
+    return text.labelled(prompts, texts, gold, label_noise, draw, pairs=k == 2), ceiling
