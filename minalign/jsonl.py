@@ -162,7 +162,7 @@ def _constant(name: str):
 
 def _parse(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(line.decode("utf-8").rstrip("\r\n"), object_pairs_hook=_object, parse_constant=_constant)
     except UnicodeDecodeError as error:
         found = f"the byte {line[error.start]:#x} at {error.start + 1}"
         raise _Bad(f"expected UTF-8, found {found}: save the file as UTF-8") from None

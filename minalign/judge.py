@@ -29,8 +29,10 @@ from minalign import cli
 from minalign.cli import check_choice, check_ranges, flag
 from minalign.errors import UserError
 from minalign.files import atomic_write, disk_errors, plain
+from minalign.jsonl import read_records
 from minalign.judges import QUESTIONS, Pair, by_score, chat, human
 from minalign.metrics import wilson
+from minalign.records import as_pairs
 from minalign.run import Run, pick_device, run_name
 
 JUDGES = ("gold", "rm", "chat", "human", "file.py:function")
@@ -132,13 +134,11 @@ def match(a: dict[str, list[str]], b: dict[str, list[str]]) -> tuple[list[Pair],
 def read_pairs(cfg: Config) -> tuple[list[Pair], dict[str, int]]:
     """Return the pairs that are to be judged, in the order of the seed, and counts of what was left out."""
     if cfg.labels:
-        rows = read_jsonl(Path(cfg.labels), ("prompt", "chosen", "rejected"))
-        pairs = [Pair(row["prompt"], row["chosen"], row["rejected"]) for row in rows]
-        # They say nothing about a judge: any must call them a tie.
-        kept = [pair for pair in pairs if pair.a != pair.b]
-        left_out = {"same_chosen_and_rejected": len(pairs) - len(kept)}
-        if not kept:
-            raise UserError(f"{cfg.labels}: in all {len(pairs)} pairs chosen and rejected are the same")
+        # Pairs of equal responses say nothing about a judge: any must call them a tie.
+        skipped: Counter = Counter()
+        records = as_pairs(read_records(cfg.labels, ("pair", "best", "ranking"), skipped))
+        kept = [Pair(record.prompt, *record.responses) for record in records]
+        left_out = {"same_chosen_and_rejected": sum(skipped.values())}
     else:
         a, b = read_samples(cfg.a), read_samples(cfg.b)
         kept, left_out = match(a, b)
@@ -166,7 +166,8 @@ def make_judge(cfg: Config) -> Callable[[list[Pair]], Iterable[dict]]:
         return lambda pairs: by_score(pairs, lambda prompts, responses: list(map(gold, prompts, responses)))
     from minalign.rewards import from_file, from_run  # only here: it loads models
 
-    reward = from_run(cfg.reward, device=pick_device(cfg.device)) if cfg.judge == "rm" else from_file(cfg.judge)
+    trained = cfg.judge == "rm"
+    reward = from_run(cfg.reward, device=pick_device(cfg.device)) if trained else from_file(cfg.judge, "--judge")
     return lambda pairs: by_score(pairs, reward)
 
 

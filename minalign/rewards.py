@@ -14,6 +14,7 @@ import importlib.util
 import json
 import math
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,9 +127,10 @@ def from_run(
     """
     path = Path(folder).expanduser()
     if not (path / "head.safetensors").is_file() or not (path / "reward.json").is_file():
+        choice = "gold, file.py:function, or " if flag == "--reward" else ""
         raise UserError(
-            f"{flag} {folder}: expected gold, file.py:function, or a run of train_rm.py (a folder with "
-            "head.safetensors and reward.json); it is none of them."
+            f"{flag} {folder}: expected {choice}a run of train_rm.py (a folder with head.safetensors and "
+            "reward.json)" + ("; it is none of them." if choice else "; it is not one.")
         )
     base = adapter_base(path) if (path / "adapter_config.json").is_file() else str(path.resolve())
     if shared is not None and base == shared_base:
@@ -181,45 +183,49 @@ def make_critic(model: GPT2, cfg, reward_model: RewardModel | None) -> GPT2:
 # ---------------------------------------------------------------- a user's own function
 
 
-def from_file(spec: str) -> Callable[[list[str], list[str]], list[float]]:
-    """Return the function that `file.py:function` names, wrapped so that what it returns is checked."""
+def from_file(spec: str, flag: str = "--reward") -> Callable[[list[str], list[str]], list[float]]:
+    """Return the function that `file.py:function` names, wrapped so that what it returns is checked.
+
+    flag: what messages call it.
+    """
     name, _, function = spec.rpartition(":")
     path = Path(name).expanduser()
     if not name.endswith(".py") or not path.is_file():
-        raise UserError(f"--reward {spec}: expected file.py:function with an existing file; {name or spec!r} is none.")
+        raise UserError(f"{flag} {spec}: expected file.py:function with an existing file; {name or spec!r} is none.")
     module_spec = importlib.util.spec_from_file_location(f"reward_file_{path.stem}", path)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses look their module up there
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"--reward {spec}: {path} cannot be imported: {_short(error)}") from error
+        raise UserError(f"{flag} {spec}: {path} cannot be imported: {_short(error)}") from error
     found = getattr(module, function, None)
     if not callable(found):
-        raise UserError(f"--reward {spec}: {path} has no function {function!r}: def {function}(prompts, responses).")
-    return checked(found, spec)
+        raise UserError(f"{flag} {spec}: {path} has no function {function!r}: def {function}(prompts, responses).")
+    return checked(found, spec, flag)
 
 
-def checked(function: Callable, spec: str) -> Callable[[list[str], list[str]], list[float]]:
+def checked(function: Callable, spec: str, flag: str = "--reward") -> Callable[[list[str], list[str]], list[float]]:
     """Wrap a reward function of texts: what it raises or returns wrongly becomes an error that names the record."""
 
     def reward(prompts: list[str], responses: list[str]) -> list[float]:
         try:
             scores = function(list(prompts), list(responses))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]  # where it happened
             raise UserError(
-                f"--reward {spec} raised {_short(error)}\nfor {len(prompts)} responses, the first of them "
-                f"{responses[0]!r}\nto the prompt {prompts[0]!r}."
+                f"{flag} {spec} raised {_short(error)} ({line.filename}:{line.lineno})\n"
+                f"for {len(prompts)} responses, the first of them {responses[0]!r}\nto the prompt {prompts[0]!r}."
             ) from error
         scores = scores.tolist() if hasattr(scores, "tolist") else scores  # of a tensor or an array
         if not isinstance(scores, list | tuple) or len(scores) != len(responses):
             what = f"{len(scores)} values" if isinstance(scores, list | tuple) else type(scores).__name__
-            raise UserError(f"--reward {spec}: expected a list of {len(responses)} numbers, one each; got {what}.")
+            raise UserError(f"{flag} {spec}: expected a list of {len(responses)} numbers, one each; got {what}.")
         scores = [score.item() if getattr(score, "ndim", None) == 0 else score for score in scores]
         for prompt, response, score in zip(prompts, responses, scores):
             if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= sys.float_info.max:
                 raise UserError(
-                    f"--reward {spec}: expected a finite number, got {score!r}\nfor the response {response!r}\n"
+                    f"{flag} {spec}: expected a finite number, got {score!r}\nfor the response {response!r}\n"
                     f"to the prompt {prompt!r}."
                 )
         return [float(score) for score in scores]
@@ -227,5 +233,5 @@ def checked(function: Callable, spec: str) -> Callable[[list[str], list[str]], l
     return reward
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no message'}"

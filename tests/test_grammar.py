@@ -238,7 +238,7 @@ def test_nothing_but_a_sentence_earns_a_reward(name):
 def test_an_unknown_reward_is_refused(name):
     with pytest.raises(UserError, match=r"expected animals, happy, length, words:SEED or table:SEED") as error:
         reward(name)
-    assert str(error.value).startswith(f"--reward {name}:")
+    assert str(error.value).startswith(f"--grammar_reward {name}:")
 
 
 # --------------------------------------------------------------------------------------------------------- preferences

@@ -452,7 +452,7 @@ def test_a_reward_run_and_a_file_judge(monkeypatch, tmp_path):
         asked.append((folder, str(device)))
         return lambda prompts, responses: [len(p) - len(r) for p, r in zip(prompts, responses, strict=True)]
 
-    def from_file(spec):
+    def from_file(spec, flag):
         asked.append(spec)
         return lambda prompts, responses: [len(r) for r in responses]
 
@@ -506,8 +506,8 @@ def test_chat_from_the_command_line(stub, tmp_path, capsys):
         (["a.jsonl", "list.jsonl", "--task", "sentiment"], ("list.jsonl:1", "found list")),
         (["a.jsonl", "latin.jsonl", "--task", "sentiment"], ("latin.jsonl:1", "utf-8")),
         (["a.jsonl", "not.jsonl.gz", "--task", "sentiment"], ("not.jsonl.gz", "gzip")),
-        (["--labels", "same.jsonl", "--task", "sentiment"], ("chosen and rejected are the same",)),
-        (["--labels", "nowhere.jsonl", "--task", "sentiment"], ("cannot read nowhere.jsonl",)),
+        (["--labels", "same.jsonl", "--task", "sentiment"], ("same.jsonl", "there is none to learn from")),
+        (["--labels", "nowhere.jsonl", "--task", "sentiment"], ("nowhere.jsonl", "there is no such file")),
     ],
 )
 def test_what_the_user_got_wrong(monkeypatch, tmp_path, flags, words):

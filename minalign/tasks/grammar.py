@@ -99,7 +99,7 @@ def reward(name: str) -> Callable[[str], float]:
     kind, colon, seed = name.partition(":")
     if not (seed.isdecimal() if kind in ("words", "table") else kind in ("animals", "happy", "length") and not colon):
         raise UserError(
-            f"--reward {name}: expected animals, happy, length, words:SEED or table:SEED, SEED a whole number; "
+            f"--grammar_reward {name}: expected animals, happy, length, words:SEED or table:SEED, SEED a whole number; "
             "it is none of these."
         )
 
