@@ -124,6 +124,7 @@ def main(argv: list[str]) -> None:
     simpo = {"beta": 2.0}  # the scale of average log-probs is another one
     cfg, changed = cli.parse(Config, argv, lambda given: PRESETS[given.task] | (simpo if given.loss == "simpo" else {}))
     cli.show(cfg, changed)
+    run = stage.open_run(cfg, "dpo", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
@@ -148,7 +149,6 @@ def main(argv: list[str]) -> None:
     print(report)
     if not train or not held:
         raise UserError("no pairs: the two responses to each prompt are the same.")
-    run = stage.open_run(cfg, "dpo", cfg.task, [*cfg.data, *cfg.eval_data])
     run.start(cfg, device)
     if cfg.dry_run:
         print(data.preview(train, tokenizer))

@@ -32,7 +32,7 @@ from minalign.tasks.setting import TEXTS, comparisons, setting
 
 PRESETS = {  # temperature: of Ziegler et al.
     None: {},
-    "sentiment": dict(temperature=0.7, label_noise=0.2, steps=200),
+    "sentiment": dict(temperature=0.7, label_noise=0.2, examples=8192),
     "descriptiveness": dict(temperature=0.7, label_noise=0.3, examples=16_384, batch_size=64),
     "puns": dict(examples=2048, label_noise=0.25),
 }
@@ -131,6 +131,7 @@ def evaluate(reward_model: RewardModel, records: list[Encoded], rows: int) -> tu
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv, lambda given: PRESETS[given.task])
     cli.show(cfg, changed)
+    run = stage.open_run(cfg, "rm", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
@@ -154,7 +155,6 @@ def main(argv: list[str]) -> None:
     (train, report), (held, _) = (data.encode(r, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
                                   for r in (train, held[: cfg.eval_examples]))  # fmt: skip
     print(report)
-    run = stage.open_run(cfg, "rm", cfg.task, [*cfg.data, *cfg.eval_data])
     run.start(cfg, device)
     if cfg.dry_run:
         print(data.preview(train, tokenizer))

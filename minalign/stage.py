@@ -3,8 +3,10 @@
 No loop is here: each script has its own, from data to checkpoint.
 """
 
+import atexit
 import copy
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +99,15 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
     if cfg.dry_run:
         return Run(Path("dry run"), writes=False)
     name = run_name(script, task or "data", cfg.model)
-    return Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
+    run = Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
+    atexit.register(_forget, run.path.resolve())
+    return run
+
+
+def _forget(folder: Path) -> None:
+    """Remove the folder of a run that failed before its first step, so that its name is free again."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json"}:
+        shutil.rmtree(folder)
 
 
 def report(run: Run, step: int, before: dict, after: dict, rows: list[dict], figures: list[Path], **more) -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import stages
@@ -362,8 +364,9 @@ def test_bad_input_is_refused(name, tiny, bad):
 def test_bad_data_leave_no_folder_behind(tiny, bad):
     """The corrected command must not find its --out taken."""
     before = set(bad.rglob("*"))
-    refuses(train_dpo, "--model", tiny, *ALIKE, "--max_response=8", "--steps=1", "--data", "same.jsonl", "--out=run")
-    assert set(bad.rglob("*")) == before
+    flags = ["--model", tiny, *ALIKE, "--max_response=8", "--steps=1", "--data", "same.jsonl", "--out=run"]
+    done = subprocess.run([sys.executable, train_dpo.__file__, *map(str, flags)], capture_output=True, cwd=bad)
+    assert done.returncode == 2 and set(bad.rglob("*")) == before
 
 
 def test_the_examples_of_the_docstring_are_commands():

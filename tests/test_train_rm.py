@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -362,8 +364,9 @@ def test_bad_input_is_refused(name, tiny, files):
 def test_bad_data_leave_no_folder_behind(tiny, files):
     """The corrected command must not find its --out taken."""
     before = set(files.rglob("*"))
-    refuses(train_rm, "--model", tiny, *ALIKE, "--max_response=8", "--steps=1", "--data", "same.jsonl", "--out=run")
-    assert set(files.rglob("*")) == before
+    flags = ["--model", tiny, *ALIKE, "--max_response=8", "--steps=1", "--data", "same.jsonl", "--out=run"]
+    done = subprocess.run([sys.executable, train_rm.__file__, *map(str, flags)], capture_output=True, cwd=files)
+    assert done.returncode == 2 and set(files.rglob("*")) == before
 
 
 def test_a_run_is_evaluated_on_the_base_that_it_was_trained_from(finished, own, tmp_path):
