@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import pytest
+import stages
 import torch
 
 from minalign.model import GPT2, GPT2Config
@@ -96,3 +97,16 @@ def rng_folder(tmp_path_factory):
         model.transformer.wte.weight[vocabulary.eot, 0] = 6.0
     hub.save_pretrained(model, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The folder of a random model of two layers, for runs of the scripts."""
+    return stages.write_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two files: 16 pairs to learn from and 8 that are held out."""
+    folder, rows = tmp_path_factory.mktemp("data"), stages.pairs()
+    return stages.write(folder / "train.jsonl", rows[:16]), stages.write(folder / "eval.jsonl", rows[16:])

@@ -22,18 +22,6 @@ TRL = {"rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accurac
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return stages.write_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """16 pairs to learn from and 8 that are held out."""
-    folder, rows = tmp_path_factory.mktemp("data"), stages.pairs()
-    return write(folder / "train.jsonl", rows[:16]), write(folder / "eval.jsonl", rows[16:])
-
-
-@pytest.fixture(scope="module")
 def own(tiny, files):
     return ["--model", tiny, *OWN, "--samples=4", "--data", files[0], "--eval_data", files[1]]
 

@@ -45,18 +45,6 @@ TRL = {"objective/kl", "objective/entropy", "objective/non_score_reward", "objec
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return stages.write_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """16 records and 8 that are held out."""
-    folder, rows = tmp_path_factory.mktemp("data"), stages.pairs()
-    return write(folder / "train.jsonl", rows[:16]), write(folder / "eval.jsonl", rows[16:])
-
-
-@pytest.fixture(scope="module")
 def rule(tmp_path_factory):
     """Return a maker of --reward file.py:function."""
     path = tmp_path_factory.mktemp("rewards") / "my_rewards.py"

@@ -21,12 +21,6 @@ from minalign.stage import load_policy
 from minalign.tasks import sentiment
 from minalign.tokenizer import Tokenizer
 
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return stages.write_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
 MIXED = [
     {"prompt": "Tom has", "chosen": " a good dog.", "rejected": " a bad dog today."},
     {"prompt": "Anna lost two of the", "chosen": " good hats.", "rejected": " bad hats.", "margin": 1.5},

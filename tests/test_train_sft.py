@@ -22,11 +22,6 @@ from minalign.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return stages.write_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def own(tiny, tmp_path_factory):
     """Flags of a run on own data: 16 records to learn from and 8 that are held out."""
     folder = tmp_path_factory.mktemp("data")
