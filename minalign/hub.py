@@ -8,16 +8,18 @@
 import json
 import os
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from minalign.errors import UserError
 from minalign.files import atomic_write, write_tensors
 from minalign.model import ACTIVATIONS, GPT2, GPT2Config
+from minalign.tokenizer import FILES
 
 NANO = Path(__file__).parent / "nano" / "weights"
 # Published GPT-2 weights are (in, out) matrices of a Conv1D; nn.Linear wants (out, in).
@@ -40,36 +42,52 @@ def find_model(name: str) -> Path:
             f"--model {name}: expected a folder with config.json and model.safetensors; there is no such folder.\n"
             "Give an existing folder, a hub id such as gpt2, or nano (the bundled model)."
         )
-    return _download(name)
+    hint = (f"Give a folder with config.json, model.safetensors, {' and '.join(FILES)} (--model PATH), "
+            "or use the bundled --model nano.")  # fmt: skip
+    return download(name, "--model", hint, _gpt2_files)
 
 
-def _download(repo: str) -> Path:
+def _gpt2_files(folder: Path) -> tuple[Sequence[str], Sequence[str]]:
+    read_config(folder)  # refuse a wrong model type before its weights are fetched
+    return FILES, ()
+
+
+def download(repo: str, flag: str, hint: str, files: Callable[[Path], tuple[Sequence[str], Sequence[str]]]) -> Path:
+    """Return the folder in the hub's cache that holds a model's files, fetched where they are not there yet.
+
+    flag, hint: what the error messages name and advise. files: gets the folder when it holds config.json alone, and
+    returns the names of the files that are needed beside it and the weights, and of those that a model may have.
+    """
     from huggingface_hub import hf_hub_download  # slow to import, needed by this one path
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
     offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _reachable()
     try:
         folder = Path(hf_hub_download(repo, "config.json", local_files_only=offline)).parent
-        read_config(folder)  # refuse a wrong model type before its weights are fetched
-        for file in ("vocab.json", "merges.txt"):
+        needed, optional = files(folder)
+        for file in needed:
             hf_hub_download(repo, file, local_files_only=offline)
+        for file in optional:
+            try:
+                hf_hub_download(repo, file, local_files_only=offline)
+            except EntryNotFoundError as error:
+                if isinstance(error, LocalEntryNotFoundError) and not offline:  # the connection was lost
+                    raise
         try:
             hf_hub_download(repo, "model.safetensors", local_files_only=offline)
         except EntryNotFoundError:
             hf_hub_download(repo, "pytorch_model.bin", local_files_only=offline)
         return folder
     except HFValidationError:
-        raise UserError(f"--model {repo}: expected nano, an existing folder or a hub id; it is none of them.") from None
+        raise UserError(f"{flag} {repo}: neither an existing folder nor a hub id.\n{hint}") from None
     except LocalEntryNotFoundError:
         raise UserError(
-            f"--model {repo}: not in the local cache, and the Hugging Face hub cannot be reached.\n"
-            "Give a folder with config.json, model.safetensors, vocab.json and merges.txt (--model PATH), "
-            "or use the bundled --model nano."
+            f"{flag} {repo}: not in the local cache, and the Hugging Face hub cannot be reached.\n{hint}"
         ) from None
     except OSError as error:  # not found, gated, connection lost half-way: the hub's own first line says which
         raise UserError(
-            f"--model {repo}: could not be fetched from the Hugging Face hub.\n{str(error).strip().splitlines()[0]}\n"
-            "Check the id, or give a local folder (--model PATH)."
+            f"{flag} {repo}: could not be fetched from the Hugging Face hub.\n{str(error).strip().splitlines()[0]}\n"
+            f"Check the id, or give a local folder ({flag} PATH)."
         ) from None
 
 
@@ -193,6 +211,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
+def weights_file(folder: Path) -> Path:
+    """Return the file with a model's weights; UserError where there is none."""
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / file).is_file():
+            return folder / file
+    raise UserError(f"{folder}: expected model.safetensors or pytorch_model.bin next to config.json; neither is there.")
+
+
+def check_tensors(path: Path, state: dict[str, Tensor], model: nn.Module, kind: str) -> None:
+    """Raise UserError naming the tensors that are missing, unexpected or misshapen for `model`, a `kind` of model."""
+    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or unexpected:
+        raise UserError(
+            f"{path}: not the tensors of a {kind}.\n"
+            f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}.\n"
+            "config.json and the weights must come from the same model."
+        )
+    wrong = [key for key in wanted if state[key].shape != wanted[key]]
+    if wrong:
+        raise UserError(
+            f"{path}: {wrong[0]} has shape {tuple(state[wrong[0]].shape)}, "
+            f"config.json asks for {tuple(wanted[wrong[0]])}.\n"
+            "config.json and the weights must come from the same model."
+        )
+
+
 def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
     """Load GPT-2 weights from nano, a hub id or a folder, in any published key layout.
 
@@ -202,13 +247,7 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
     """
     folder = find_model(name)
     config = read_config(folder)
-    path = next(
-        (folder / file for file in ("model.safetensors", "pytorch_model.bin") if (folder / file).is_file()), None
-    )
-    if path is None:
-        raise UserError(
-            f"{folder}: expected model.safetensors or pytorch_model.bin next to config.json; neither is there."
-        )
+    path = weights_file(folder)
     tensors = read_tensors(path)
 
     state = {}
@@ -232,21 +271,7 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
                 'If the head was trained apart, write "tie_word_embeddings": false into config.json.'
             )
         state["lm_head.weight"] = embedding
-    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    if missing or unexpected:
-        raise UserError(
-            f"{path}: not the tensors of a GPT-2 with n_layer {config.n_layer}.\n"
-            f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}.\n"
-            "config.json and the weights must come from the same model."
-        )
-    wrong = [key for key in wanted if state[key].shape != wanted[key]]
-    if wrong:
-        raise UserError(
-            f"{path}: {wrong[0]} has shape {tuple(state[wrong[0]].shape)}, "
-            f"config.json asks for {tuple(wanted[wrong[0]])}.\n"
-            "config.json and the weights must come from the same model."
-        )
+    check_tensors(path, state, model, f"GPT-2 with n_layer {config.n_layer}")
     # Copies: a tensor that still lies in the mapped file would keep all of its pages in memory, those of the
     # transposed weights too.
     own = {key: tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -80,8 +80,8 @@ class Tokenizer:
 @lru_cache(maxsize=16)
 def _load(folder, stamps):
     """Build the tokenizer of a folder; `stamps` (time and size of the files) are only part of the cache's key."""
-    vocab = _read_vocab(folder / "vocab.json")
-    ranks = _ranks(vocab, _read_merges(folder / "merges.txt"), folder)
+    vocab = read_vocab(folder / "vocab.json")
+    ranks = _ranks(vocab, read_merges(folder / "merges.txt"), folder)
     # What neither is a byte nor comes from a merge must be a special token: <|endoftext|>, or a fine-tuner's <pad>.
     ordinary = set(ranks.values())
     special = {text: i for text, i in vocab.items() if i not in ordinary}
@@ -108,7 +108,8 @@ def _read_text(path):
                         "The file is damaged: copy it again from the model's folder.") from None
 
 
-def _read_vocab(path):
+def read_vocab(path: Path) -> dict[str, int]:
+    """Return {token: id} of a vocab.json, every id from 0 on used once; UserError where the file is damaged."""
     text = _read_text(path)
     try:
         vocab = json.loads(text)
@@ -124,8 +125,8 @@ def _read_vocab(path):
     return vocab
 
 
-def _read_merges(path):
-    """Return a list of (line number, left, right)."""
+def read_merges(path: Path) -> list[tuple[int, str, str]]:
+    """Return a merges.txt as a list of (line number, left, right); UserError where the file is damaged."""
     merges = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         fields = line.split()
