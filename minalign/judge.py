@@ -15,7 +15,6 @@ train_rm and train_dpo train ({"prompt", "chosen", "rejected"}, ties left out).
 The chat judge's key is read from MINALIGN_JUDGE_KEY or OPENAI_API_KEY; what it is asked is TEMPLATE in judges.py.
 """
 
-import gzip
 import importlib
 import itertools
 import json
@@ -34,6 +33,7 @@ from minalign.judges import QUESTIONS, Pair, by_score, chat, human
 from minalign.metrics import wilson
 from minalign.records import as_pairs
 from minalign.run import Run, pick_device, run_name
+from minalign.samples import read_samples
 
 JUDGES = ("gold", "rm", "chat", "human", "file.py:function")
 TASKS = ("sentiment", "descriptiveness", "puns")  # that have a gold score
@@ -76,52 +76,6 @@ class Config:
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
-def read_jsonl(path: Path, keys: tuple[str, ...]) -> list[dict]:
-    """Read a JSONL file (or .gz), in which each line is an object with texts under `keys`; UserError names the line."""
-    rows = []
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                where, wanted = f"{path}:{number}", f"expected a JSON object with the texts {', '.join(keys)}"
-                try:
-                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-                except ValueError as error:
-                    raise UserError(f"{where}: {wanted}, found {line[:60]!r}\n{error}") from None
-                if not isinstance(row, dict):
-                    raise UserError(f"{where}: {wanted}, found {type(row).__name__} {str(row)[:60]}")
-                if bad := [key for key in keys if not isinstance(row.get(key), str)]:
-                    found = f"a {type(row[bad[0]]).__name__}" if bad[0] in row else f"only {', '.join(row) or 'no key'}"
-                    raise UserError(f"{where}: {wanted}; for {bad[0]} it has {found}")
-                rows.append(row)
-    except (OSError, EOFError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    if not rows:
-        raise UserError(f"{path}: expected lines with {', '.join(keys)}, found none")
-    return rows
-
-
-def read_samples(name: str) -> dict[str, list[str]]:
-    """Return the responses to each prompt, in the order of the file; of several steps only those of the last."""
-    path = Path(name)
-    if path.is_dir():
-        path = path / "samples.jsonl"
-    if not path.exists():
-        raise UserError(f"{path}: no such file\nexpected a samples.jsonl, or a run folder that has one")
-    rows = read_jsonl(path, ("prompt", "response"))
-    steps = {row["step"] for row in rows if isinstance(row.get("step"), int)}
-    if len(steps) > 1:
-        last = max(steps)
-        kept = [row for row in rows if row.get("step") == last]
-        print(f"{path}: {len(kept)} of {len(rows)} samples are of the last step, {last}; the others do not count")
-        rows = kept
-    responses: dict[str, list[str]] = {}
-    for row in rows:
-        responses.setdefault(row["prompt"], []).append(row["response"])
-    return responses
-
-
 def match(a: dict[str, list[str]], b: dict[str, list[str]]) -> tuple[list[Pair], dict[str, int]]:
     """Pair the k-th response of A to a prompt with the k-th of B; return pairs and counts of what found no partner."""
     common = [prompt for prompt in a if prompt in b]

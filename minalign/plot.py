@@ -119,6 +119,18 @@ def preferences(folder: Path) -> Path:
     return path
 
 
+def prompt_statistics(path: Path, sentences: list[int], tokens: list[int]) -> Path:
+    """Draw how many sentences and how many tokens prompts have, into `path`."""
+    figure, (axes,) = _figure(1, 2, (8.0, 2.8))
+    for ax, values, name in zip(axes, (sentences, tokens), ("sentences", "tokens")):
+        edges = np.arange(min(values), max(values) + 2) - 0.5 if name == "sentences" else 30
+        ax.hist(values, edges, color=COLORS["policy"], rwidth=0.9)
+        ax.set(xlabel=f"{name} of a prompt", ylabel="prompts")
+    axes[0].set_xticks(range(min(sentences), max(sentences) + 1))
+    figure.savefig(path, dpi=160)
+    return path
+
+
 def compare_distributions(folder: Path) -> Path:
     """Draw each method's distribution over the strings and its own optimum, one panel each, from compare.json."""
     data = json.loads((Path(folder) / "compare.json").read_text())
@@ -153,5 +165,93 @@ def frontier(folder: Path) -> Path:
     ax.set(xlabel="KL to the base, nats a response", ylabel="gold score")
     ax.legend(frameon=False, fontsize=9)
     path = Path(folder) / "frontier.png"
+    figure.savefig(path, dpi=160)
+    return path
+
+
+def best_of_n(folder: Path) -> Path:
+    """Draw each score of best of n against n, a row of panels a split, with 95 % bands, from best_of_n.json."""
+    data = json.loads((Path(folder) / "best_of_n.json").read_text())
+    splits, n = data["splits"], data["n"]
+    names = list(next(iter(splits.values())))
+    figure, axes = _figure(len(splits), len(names), (3.6 * len(names), 2.9 * len(splits)))
+    for row, (split, scores) in zip(axes, splits.items()):
+        for ax, name in zip(row, names):
+            mean = np.array(scores[name]["mean"])
+            band = 1.96 * np.array([se or 0.0 for se in scores[name]["se"]])
+            ax.fill_between(n, mean - band, mean + band, color=COLORS["base"], alpha=0.5, linewidth=0)
+            ax.plot(n, mean, color=COLORS["policy"], linewidth=1.4, marker="o" if len(n) < 3 else None)
+            if name == "gold" and "exact_gold" in data:
+                ax.plot(n, data["exact_gold"], color=COLORS["target"], linewidth=1.0, linestyle="--", label="exact")
+                ax.legend(frameon=False, fontsize=9)
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.set_title(f"{split}: {name}" + (", which picks" if name == data["by"] else ""), fontsize=10, loc="left")
+            ax.set_xlabel("best of n", fontsize=10)
+    path = Path(folder) / "best_of_n.png"
+    figure.savefig(path, dpi=160)
+    return path
+
+
+def diversity(folder: Path) -> Path:
+    """Draw each metric of each file, with 95 % intervals over inputs, and across inputs, from diversity.json."""
+    files = json.loads((Path(folder) / "diversity.json").read_text())["files"]
+    names = list(next(iter(files.values()))["metrics"])
+    places = range(len(files), 0, -1)  # the first file on top
+    figure, axes = _figure(len(names), 2, (8.0, 0.4 + len(names) * (0.45 + 0.2 * len(files))))
+    for name, row in zip(names, axes):
+        for ax, view in zip(row, ("per_input", "across_input")):
+            for y, file in zip(places, files.values()):
+                found = file["metrics"][name]
+                ends = [found.get(f"{view}_low"), found.get(f"{view}_high")]
+                if None not in ends:
+                    ax.plot(ends, [y, y], color=COLORS["policy"], linewidth=1.4)
+                if view in found:
+                    ax.plot(found[view], y, "o", color=COLORS["policy"], markersize=4.5)
+            ax.set(ylim=(0.4, len(files) + 0.6), yticks=places, yticklabels=list(files) if view == "per_input" else [])
+            ax.grid(axis="x", color=COLORS["base"], linewidth=0.4)
+            ax.locator_params(axis="x", nbins=5)
+        lower = " (low = diverse)" if name in ("self_bleu", "compression") else ""
+        row[0].set_title(f"{name}{lower}, outputs of an input", fontsize=9, loc="left")
+        row[1].set_title(f"{name}, across inputs", fontsize=9, loc="left")
+    path = Path(folder) / "diversity.png"
+    figure.savefig(path, dpi=160)
+    return path
+
+
+def sentences(folder: Path) -> Path:
+    """Draw log-likelihood under the base against diversity, with 95 % intervals, from compare.json.
+
+    Panels: the mean and the best sentence of a prompt, a sentence and a token. Dashed: five times the sentences.
+    """
+    data = json.loads((Path(folder) / "compare.json").read_text())
+    rows, styles = data["rows"], {"GFN": COLORS["policy"], "temperature": COLORS["target"]}
+    figure, axes = _figure(2, 2, (10.0, 8.0))
+    for ax, key in zip(axes.flat, ("mean", "max", "token_mean", "token_max")):
+        for line, color in styles.items():
+            for more in (False, True) if key.endswith("max") else (False,):
+                mine = [(name, row) for name, row in rows.items() if (row["line"], row["n"] > data["n"]) == (line, more)]
+                mine.sort(key=lambda item: item[1]["diversity"])
+                points = [(row["diversity"], row[key]) for _, row in mine]
+                label = line if line == "GFN" else "token temperature"
+                ax.plot(*zip(*points), color=color, linewidth=1.2, linestyle="--" if more else "-", marker="o",
+                        markersize=3, label=label + more * f", {mine[-1][1]['n']} sentences")  # fmt: skip
+                for name, row in mine if not more else ():
+                    ax.annotate(name.split()[-1], (row["diversity"], row[key]), (4, 4), textcoords="offset points",
+                                fontsize=7, color=color)  # fmt: skip
+        for name, row in rows.items():
+            if row["n"] > data["n"]:
+                continue
+            ends = [[[row[k] - row[f"{k}_low"]], [row[f"{k}_high"] - row[k]]] for k in (key, "diversity")]
+            ax.errorbar(row["diversity"], row[key], *ends, fmt="o", markersize=3, linewidth=0.8,
+                        color=styles.get(row["line"], "#c0561f"))  # fmt: skip
+            if not row["line"]:
+                ax.annotate(name, (row["diversity"], row[key]), (4, -9), textcoords="offset points", fontsize=7)
+        whose, unit = ("best" if key.endswith("max") else "mean"), ("token" if key.startswith("token") else "sentence")
+        ax.set_title(f"{whose} of {data['n']} sentences, nats a {unit}", fontsize=10, loc="left")
+        ax.set_xlabel("diversity: 1 - mean cosine", fontsize=10)
+        ax.set_ylabel("log-likelihood under the base", fontsize=10)
+    axes[0, 1].legend(frameon=False, fontsize=8)
+    path = Path(folder) / "sentences.png"
     figure.savefig(path, dpi=160)
     return path
