@@ -2,17 +2,18 @@
 
     python train_gfn.py --task rng                 # skewed "random" numbers become uniform, half a minute on two cores
     python train_gfn.py --task rng --preset long   # the same to the fifth decimal, five minutes
-    python train_gfn.py --task rng --target poisson:lam=20
-    python train_gfn.py --task rng --target uniform gaussian --template main sample   # one policy for all combinations
+    python train_gfn.py --task rng --target uniform gaussian --template main sample  # one policy for all combinations
+    python train_gfn.py --task next_sentence       # whole sentences from p_ref(sentence)^(1/T), T = 0.8
+    python train_gfn.py --task sentiment --reward gold  # from p_ref(y) exp(r(y) / beta); rewards as in train_ppo.py
 
 The policy is the base model with LoRA adapters. Each step samples responses (on-policy, and some tempered, exploring
 or replayed), scores them in one teacher-forced pass and moves log P(response) towards log R(response) - log Z by
 balance losses (losses.py): SubTB compares the prefixes of one response, VarGrad the responses of one prompt. No value
 network, no baseline, no KL penalty. Differs from the reference: the empty response is impossible, not floored at -99;
 the stop at the maximal length has probability one; gradients come from one forward over given tokens, not through the
-sampler; the result is measured exactly, not by 512,000 samples.
+sampler, and of several prompts at once; where the right responses can be listed, the result is exact.
 """
-import json
+import math
 import random
 from dataclasses import dataclass
 
@@ -20,167 +21,168 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, lora, losses, plot, stage
+from minalign import cli, data, exact, lora, losses, plot, rewards, stage
 from minalign.cli import flag
+from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
-from minalign.files import atomic_write
-from minalign.generate import generate, left_pad, score
+from minalign.generate import StopRule, generate, left_pad, prefix_logprobs
+from minalign.records import Record
 from minalign.replay import ReplayBuffer
-from minalign.run import Run, check_finite, pick_device, run_name, seed_everything
-from minalign.tasks import rng
+from minalign.respond import measure, probe, text_of
+from minalign.run import check_finite, pick_device, seed_everything
+from minalign.stage import StageConfig
+from minalign.tasks import next_sentence, rng
+from minalign.tasks.setting import TEXTS, Setting, load_prompts, setting
 
+TASKS = ("rng", "grammar", "next_sentence", *TEXTS)
+# More steps of prompts that are all alike: replay and exploration find what the base hardly ever says.
+NUMBERS = dict(steps=600, batch_size=128, learning_rate=5e-3, warmup_steps=20, lora_targets=("attn.c_attn", "lm_head"),
+               reward="target", tempered=0.25, explored=0.1, replay_capacity=2000, replay_similarity=0.0,
+               replay_margin=14.0, prefill=4096, eval_every=25, eval_samples=10_000)  # fmt: skip
+TILTED = dict(reward="gold", objective="vargrad")
 PRESETS = {
-    "default": {},
+    ("rng", "default"): NUMBERS,
     # More samples a step and a long decay average the gradient's noise away. Measured with VarGrad alone.
-    "long": dict(objective="vargrad", steps=3000, batch_size=256, learning_rate=4e-3, eval_every=100),
-    # The settings published with the paper for this task (rng/configs/config.yaml and the notebook; gpt2 is an option
-    # there). The reward stays ours: 0.6 % of the optimum of theirs (+8 for 0..99, -8 a token for junk) is invalid.
-    "paper": dict(
-        model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560, batch_size=64, max_len=5, learning_rate=5e-4,
-        schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0, clip_log_ratio=0.0, lora_rank=512,
-        lora_alpha=32.0, lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0, replayed=0.0,
-        prefill=0, seed=42,
-    ),  # fmt: skip
+    ("rng", "long"): NUMBERS | dict(objective="vargrad", steps=3000, batch_size=256, learning_rate=4e-3),
+    ("rng", "paper"): NUMBERS | rng.PUBLISHED,
+    ("grammar", "default"): dict(samples_per_prompt=256, batch_size=256, lora_targets=lora.TARGETS),
+    ("next_sentence", "paper"): next_sentence.PUBLISHED,
+    ("sentiment", "default"): TILTED | dict(temperature=0.7),
+    ("descriptiveness", "default"): TILTED | dict(temperature=0.7),
+    ("puns", "default"): TILTED,
 }
 
 
 def preset(given) -> dict:
     """Return the values of --preset; responses of several tokens, as real numbers are, get larger batches."""
-    several = given.preset == "default" and any(spec.split(":")[0] in rng.REAL for spec in given.target)
-    return dict(batch_size=192, eval_every=100) if several else PRESETS[given.preset]
+    if given.preset != "default" and (given.task, given.preset) not in PRESETS:
+        raise UserError(f"--preset {given.preset}: only {', '.join(t for t, name in PRESETS if name == given.preset)}.")
+    values = PRESETS.get((given.task, given.preset), {})
+    if given.task == "rng" and given.preset == "default" and rng.of_real_numbers(given.target):
+        values = values | dict(batch_size=192, eval_every=100)
+    return values if given.reward in ("likelihood", "target") else TILTED | values
 
 
 @dataclass
-class Config:
-    task: str = flag("rng", "what to train on", choices=("rng",))
-    preset: str = flag("default", "values for the flags below; the command line wins", choices=tuple(PRESETS))
-    model: str = flag("nano", "nano (bundled), a hub id such as gpt2, or a folder with GPT-2 weights")
-    init: str | None = flag(None, "folder of an earlier run to start from; its adapter is merged first")
-    out: str | None = flag(None, "run folder; default runs/gfn-TASK-MODEL, with the next number if taken")
-    resume: bool = flag(False, "continue the run in --out from its last checkpoint")
-    overwrite: bool = flag(False, "delete the run in --out first")
-    eval_only: bool = flag(False, "evaluate the model or --init, train nothing")
-    device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
-    seed: int = flag(1, "seed of weights, sampling and replay")
-    plot: bool = flag(True, "draw the figures")
-    # the rng task
-    target: tuple[str, ...] = flag(("uniform",), f"one or several of {', '.join(rng.DEFAULTS)}, parameters as in "
-                                   "poisson:lam=20; or a file with a line `text probability` each")
-    template: tuple[str, ...] = flag(("main",), "prompts; each is combined with each target",
-                                     choices=("main", *rng.TEMPLATES))
-    low: int = flag(rng.LOW, "least integer of the uniform target")
-    high: int = flag(rng.HIGH, "greatest integer of the uniform target, included")
-    invalid_penalty: float = flag(14.0, "nats that a response outside the support loses at once")
-    invalid_per_token: float = flag(0.0, "nats that it loses for each of its tokens, 0 = log of the vocabulary size")
-    max_len: int = flag(5, "tokens of a response before the stop is forced")
+class Config(rng.Flags, StageConfig):
+    task: str | None = flag(None, "what to train on; none with --data", choices=TASKS)
+    preset: str = flag("default", "values for the flags below", choices=("default", "long", "paper"))
+    data: tuple[str, ...] = flag((), "files of prompts (records, or .txt), or hh, imdb, puns; also of next_sentence")
+    eval_data: tuple[str, ...] = flag((), "files of held-out prompts")
+    examples: int = flag(1024, "prompts to train on, of the task or of --data")
+    eval_examples: int = flag(64, "held-out prompts")
+    eval_samples: int = flag(8, "responses to each held-out prompt in an evaluation; rng: samples of the cross-check")
+    probes: int = flag(4, "prompts of either split whose responses are shown at every evaluation, 0 = off")
+    encoder: str = flag("nano", "of texts, for their diversity: nano, a hub id, or a folder of a sentence encoder")
+    # what to sample in proportion to: log R = log p_ref / T; of other rewards than the likelihood log p_ref + r / beta
+    reward: str = flag("likelihood", "likelihood, gold, a run of train_rm.py, or file.py:function; rng: target")
+    beta: float = flag(0.1, "score a nat: the optimum is p_ref exp(score / beta) / Z")
+    reward_temperature: float = flag(0.8, "T of --reward likelihood, which is tempered as a whole")
+    reward_temperature_start: float = flag(1.0, "T at the first step, from which it goes linearly to its value")
+    reward_temperature_steps: int = flag(100, "steps of that, 0 = T is constant")
+    validator: str = flag("none", "of sentences: none, or rule (next_sentence.is_sentence)", choices=("none", "rule"))
+    temperature: float = flag(1.0, "divides the logits of p_ref and policy, in sampling and in every log-prob alike")
+    # responses
+    min_response: int = flag(1, "next_sentence: tokens before the full stop at least")
+    illegal: str = flag("basic", "next_sentence: impossible tokens, see there", choices=("basic", "published"))
+    grammar_reward: str = flag("animals", "grammar: its gold reward, animals, happy, length, words:SEED or table:SEED")
     # objective
     objective: str = flag("subtb+vargrad", "balance loss", choices=("subtb+vargrad", "vargrad", "subtb", "tb"))
     subtb_lambda: float = flag(1.0, "weight of longer sub-trajectories; 1 = all pairs alike, in O(length)")
     clip_log_ratio: float = flag(4.0, "nats off the prompt's median that log R - log P counts at most, 0 = off")
-    # behaviour: shares of a step's responses that are not sampled from the policy itself; the first two decay with the
-    # learning rate
-    tempered: float = flag(0.25, "share sampled at a temperature drawn from U(0.5, 2)")
-    explored: float = flag(0.1, "share sampled with a uniform distribution over the vocabulary mixed in")
+    # behaviour: shares of a prompt's responses that are not the policy's own; two decay with the learning rate
+    tempered: float = flag(0.5, "share sampled at a temperature drawn from U(0.5, 2)")
+    explored: float = flag(0.0, "share sampled with a uniform distribution over the vocabulary mixed in")
     explore: float = flag(0.2, "weight of that uniform distribution at every token")
-    replayed: float = flag(0.25, "share drawn from the replay buffer")
-    replay_capacity: int = flag(2000, "best responses kept for each prompt")
-    replay_similarity: float = flag(0.0, "of two responses of n and m tokens closer than this times n + m in edit "
-                                    "distance the better is kept, 0 = off")
-    replay_margin: float = flag(14.0, "nats of log R below the prompt's best beyond which a response is not kept")
-    prefill: int = flag(4096, "responses of the base to each prompt, at temperatures from U(0.5, 2), offered to the "
-                              "buffer at the start, 0 = off")
+    replayed: float = flag(0.25, "share drawn from the replay buffer, once all prompts of a step are in it")
+    replay_capacity: int = flag(50, "best responses kept for each prompt")
+    replay_similarity: float = flag(0.25, "of two closer than this in edit distance a token the better is kept")
+    replay_margin: float = flag(0.0, "nats of log R below its prompt's best beyond which none is kept, 0 = off")
+    prefill: int = flag(0, "responses of the base to each prompt that the buffer is offered at the start, 0 = off")
     # optimisation
-    steps: int = flag(600, "optimizer steps")
-    batch_size: int = flag(128, "responses a step, shared out evenly among the prompts")
-    learning_rate: float = flag(5e-3, "AdamW's, at its peak")
-    log_z_learning_rate: float = flag(0.1, "AdamW's for log Z, which the objectives subtb and tb learn")
-    schedule: str = flag("cosine", "of the learning rate after the warm-up, falling to 0 at the end",
-                         choices=("constant", "linear", "cosine"))
-    warmup_steps: int = flag(20, "steps of linear warm-up, 0 = off")
-    weight_decay: float = flag(0.0, "AdamW's")
-    max_grad_norm: float = flag(1.0, "clip the gradient's norm, 0 = off")
-    lora_rank: int = flag(16, "rank of the adapters, 0 = full fine-tuning")
-    lora_alpha: float = flag(0.0, "adapters are scaled by alpha / rank, 0 = twice the rank")
-    lora_dropout: float = flag(0.0, "dropout on the adapters' input")
-    lora_targets: tuple[str, ...] = flag(("attn.c_attn", "lm_head"), "layers that get one; without lm_head the "
-                                         "frozen head sets a floor", choices=lora.TARGETS)
-    # evaluation
-    eval_every: int = flag(25, "steps between exact evaluations, 0 = only at the end")
-    eval_samples: int = flag(10_000, "samples for the cross-check at the end, 0 = off")
-    save_every: int = flag(500, "steps between checkpoints, 0 = only when stopped and at the end")
+    batch_size: int = flag(128, "responses a step")
+    samples_per_prompt: int = flag(8, "responses to one prompt (N); rng: its prompts share the batch evenly")
+    log_z_learning_rate: float = flag(0.1, "AdamW's for log Z, which the objectives subtb and tb learn from the prompt")
+    patience: int = flag(0, "evaluations without a better --keep_best that end the run, 0 = off")
 
     def __post_init__(self):
+        super().__post_init__()
+        if self.task != "next_sentence" or not self.data:
+            stage.check_source(self, TASKS)
         cli.check_ranges(
-            self, steps=(1, 1e9), batch_size=(2, 1e6), max_len=(1, 64), subtb_lambda=(0, 10), clip_log_ratio=(0, 1e6),
+            self, batch_size=(2, 1e6), samples_per_prompt=(2, 1e6), subtb_lambda=(0, 10), clip_log_ratio=(0, 1e6),
             tempered=(0, 1), explored=(0, 1), explore=(0, 1), replayed=(0, 1), replay_capacity=(1, 1e6),
-            replay_similarity=(0, 1), replay_margin=(0, 1e6), prefill=(0, 1e6), learning_rate=(0, 10),
-            warmup_steps=(0, 1e9), lora_rank=(0, 4096), lora_dropout=(0, 0.99), eval_every=(0, 1e9),
-            eval_samples=(0, 1e8), save_every=(0, 1e9), invalid_penalty=(0, 1e6), invalid_per_token=(0, 1e6),
-            log_z_learning_rate=(0, 10), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_alpha=(0, 1e6))  # fmt: skip
+            replay_similarity=(0, 1), replay_margin=(0, 1e6), prefill=(0, 1e6), log_z_learning_rate=(0, 10),
+            examples=(1, 1e8), eval_examples=(1, 1e6), eval_samples=(0 if self.task == "rng" else 2, 1e8),
+            probes=(0, 1e4), beta=(1e-9, 1e9), reward_temperature=(1e-3, 1e3), reward_temperature_start=(1e-3, 1e3),
+            reward_temperature_steps=(0, 1e9), temperature=(0.01, 100), min_response=(1, 1e4),
+            patience=(0, 1e9))  # fmt: skip
         if self.tempered + self.explored + self.replayed > 1:
-            raise UserError("--tempered, --explored and --replayed are shares of one batch: expected a sum of at most "
-                            f"1, found {self.tempered + self.explored + self.replayed:g}.")
-        if not self.target or not self.template or self.lora_rank and not self.lora_targets:
-            raise UserError("--target, --template and --lora_targets need at least one value.")
+            raise UserError("--tempered, --explored and --replayed are shares of one batch: expected 1 at most in all, "
+                            f"found {self.tempered + self.explored + self.replayed:g}.")
+        if (self.reward == "target") != (self.task == "rng"):
+            raise UserError(f"--reward {self.reward}: rng has the reward target, all others have another one.")
+        if self.validator != "none" and self.reward != "likelihood":
+            raise UserError("--validator goes with --reward likelihood.")
+        if self.reward == "gold" and self.task in (None, "next_sentence"):
+            raise UserError("--reward gold: there is none here; likelihood, a run of train_rm.py or file.py:function.")
+        if not self.every_prefix and "subtb" in self.objective:
+            raise UserError(f"--objective {self.objective} compares the rewards of prefixes, --reward {self.reward} "
+                            "knows whole responses only.\nUse --objective vargrad or tb.")
+        if self.task != "rng" and self.batch_size % self.samples_per_prompt:
+            raise UserError(f"--batch_size {self.batch_size} responses must be a multiple of --samples_per_prompt "
+                            f"{self.samples_per_prompt}; try {self.samples_per_prompt * 16}.")
+        if self.patience and not self.keep_best:
+            raise UserError("--patience counts evaluations without a better --keep_best METRIC: give that, too.")
+
+    @property
+    def every_prefix(self) -> bool:
+        """Whether log R is known of every prefix as a whole response."""
+        return self.reward in ("likelihood", "target")
+
+    def reward_temperature_at(self, step: int) -> float:
+        """Return T at a step, counted from 0."""
+        if self.reward != "likelihood":
+            return 1.0
+        progress = min(1.0, step / self.reward_temperature_steps) if self.reward_temperature_steps else 1.0
+        return self.reward_temperature_start + progress * (self.reward_temperature - self.reward_temperature_start)
 
 
-def behave(model, prompts: Tensor, prompt_mask: Tensor, conditions: list, buffer: ReplayBuffer, cfg: Config,
-           noise: torch.Generator, choice: random.Random, wander: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Return a step's responses to b prompts: tokens and mask (B, R), B = b * N, of which N - fresh are replayed.
-
-    wander: factor on the shares of tempered and explored responses.
-    """
-    b, N = len(conditions), cfg.batch_size // len(conditions)
-    n_replayed = min(round(cfg.replayed * N), N - 1) if all(c.label in buffer.entries for c in conditions) else 0
-    fresh = N - n_replayed
-    # Rows of a prompt: tempered ones first, then explored ones, then those from the policy itself.
-    # The first two shares decay with the learning rate: late steps need precision on what the policy says itself.
+def behave(model, prompts: Tensor, prompt_mask: Tensor, rule: StopRule, N: int, n_replayed: int, cfg: Config,
+           noise: torch.Generator, wander: float):  # fmt: skip
+    """Sample N - n_replayed responses to each of b prompts: tempered ones, explored ones (wander: a factor on these two
+    shares), and those of the policy itself."""
+    b, fresh = len(prompts), N - n_replayed
     n_tempered, n_explored = min(round(wander * cfg.tempered * N), fresh), round(wander * cfg.explored * N)
-    temperature, explore = torch.ones(b, fresh), torch.zeros(b, fresh)
-    temperature[:, :n_tempered] = torch.empty(b, n_tempered).uniform_(0.5, 2.0, generator=noise)
+    temperature, explore = torch.full((b, fresh), cfg.temperature), torch.zeros(b, fresh)
+    temperature[:, :n_tempered] *= torch.empty(b, n_tempered).uniform_(0.5, 2.0, generator=noise)
     explore[:, n_tempered:n_tempered + n_explored] = cfg.explore
-    samples = generate(model, prompts, conditions[0].stop, fresh, cfg.max_len, min_new_tokens=1, generator=noise,
-                       prompt_mask=prompt_mask, temperature=temperature.flatten() if n_tempered else 1.0,
-                       explore=explore.flatten() if n_explored else 0.0)  # fmt: skip
-    if not n_replayed:
-        return samples.tokens, samples.mask
-    old = [buffer.sample(c.label, n_replayed, choice, cfg.max_len, c.stop) for c in conditions]
-    old_tokens, old_mask = (torch.stack(rows).to(prompts.device) for rows in list(zip(*old))[:2])  # (b, n_replayed, R)
-    tokens = torch.cat([samples.tokens.view(b, fresh, -1), old_tokens], 1)
-    mask = torch.cat([samples.mask.view(b, fresh, -1), old_mask], 1)
-    return tokens.flatten(0, 1), mask.flatten(0, 1)
+    return generate(model, prompts, n=fresh, prompt_mask=prompt_mask, generator=noise, **rule.settings(),
+                    temperature=temperature.flatten() if n_tempered else cfg.temperature,
+                    explore=explore.flatten() if n_explored else 0.0)  # fmt: skip
 
 
-def balance(model, prompts: Tensor, prompt_mask: Tensor | None, tokens: Tensor, mask: Tensor, lengths: Tensor,
-            log_reward: Tensor, log_z: Tensor, stop: int, cfg: Config) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return the loss of given responses, and log R(w) - log P(w) of each (B,), at the optimum its prompt's log Z.
+def balance(g: Tensor, can_end: Tensor, lengths: Tensor, log_z: Tensor | None, N: int, share: float, weight: Tensor,
+            cfg: Config) -> Tensor:
+    """Return the loss of some of a step's prompts, a share of them.
 
-    prompts, prompt_mask: (b, P). tokens, mask: (B, R), B = b * N. lengths: (B,) tokens before the stop.
-    log_reward: (B, S) of every prefix, nats, S = R + 1. log_z: (b,), learned; only subtb and tb read it.
+    g: (B, S) log R - log P of each prefix as a whole response. can_end: (B, S), whether it can be one. lengths: (B,)
+    tokens before the stop. log_z: (b,), where it is learned. weight: of all sub-trajectories of the step.
     """
-    N = len(tokens) // len(prompts)
-    logprobs, stop_logprobs = score(model, prompts, tokens, mask, stop, 1, prompt_mask=prompt_mask)  # both (B, R)
-    t = torch.arange(tokens.size(1) + 1, device=tokens.device)
-    states = (t >= 1) & (t <= lengths[:, None])  # (B, S) where the response may stop: not at the root
-    log_pf = torch.where(t[:-1] < lengths[:, None], logprobs, 0)  # steps that append a token
-    # At the maximal length the stop is forced, so its log-prob is 0.
-    log_pterm = torch.cat([stop_logprobs, torch.zeros_like(stop_logprobs[:, :1])], 1)  # (B, S)
-    g = losses.log_ratios(log_reward, log_pf, log_pterm, states)  # (B, S) of every prefix, as if it had stopped there
-    log_ratio = losses.terminal(g, lengths)  # (B,)
-    if cfg.clip_log_ratio:  # else junk, 30 nats off, drowns numbers that are 2 nats off until it is gone
-        center = log_ratio.detach().view(-1, N).median(1).values.repeat_interleave(N)  # (B,) of its prompt
+    if cfg.clip_log_ratio:  # else junk, 30 nats off, drowns what is 2 nats off until it is gone
+        log_ratio = losses.terminal(g.detach(), lengths)  # (B,)
+        center = log_ratio.view(-1, N).median(1).values.repeat_interleave(N)  # (B,) of its prompt
         g = losses.clip_ratios(g, center, cfg.clip_log_ratio)
-    clipped = losses.terminal(g, lengths)
-
-    z = log_z.repeat_interleave(N)  # (B,)
-    loss = torch.zeros((), device=tokens.device)
-    if "subtb" in cfg.objective:  # prefixes of one response; on its own it needs log Z as the flow of the root
-        loss = loss + losses.subtb(g, states, cfg.subtb_lambda, z if cfg.objective == "subtb" else None)
+    ends = losses.terminal(g, lengths)  # (B,) log R - log P of the responses
+    z = None if log_z is None else log_z.repeat_interleave(N)  # (B,)
+    loss = torch.zeros((), device=g.device)
+    if "subtb" in cfg.objective:  # prefixes of one response
+        loss = loss + losses.subtb(g, can_end, cfg.subtb_lambda, z, weight)
     if "vargrad" in cfg.objective:  # responses of one prompt
-        loss = loss + losses.vargrad(clipped, N)
+        loss = loss + share * losses.vargrad(ends, N)
     if cfg.objective == "tb":
-        loss = loss + losses.trajectory_balance(clipped, z)
-    return loss, log_ratio
+        loss = loss + share * losses.trajectory_balance(ends, z)
+    return loss
 
 
 def main(argv: list[str]) -> None:
@@ -190,140 +192,215 @@ def main(argv: list[str]) -> None:
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of replay
 
-    # models: one frozen backbone; the policy is its adapter, the base is the same weights with the adapter off
+    # models: one frozen backbone; the policy is its adapter, the reference is the same weights without it
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device)
+    model.to(device).requires_grad_(False)
 
-    # data: a condition is a prompt and the distribution asked for
-    def condition(target: rng.Target, template: str) -> rng.Condition:
-        return rng.Condition(target, template, tokenizer, cfg.max_len, cfg.invalid_penalty, cfg.invalid_per_token,
-                             device)  # fmt: skip
+    # data: prompts; those of rng bring the distribution that is asked for
+    conditions = rng.conditions(cfg, tokenizer, model.config.n_positions, device) if cfg.task == "rng" else []
+    here = (Setting(conditions[0].rule) if conditions else
+            setting(cfg.task, tokenizer, cfg.max_response, device, grammar_reward=cfg.grammar_reward))  # fmt: skip
+    if cfg.task == "next_sentence":
+        here.rule = next_sentence.stop_rule(tokenizer, cfg.max_response, cfg.min_response, cfg.illegal)
+    train, held = [[Record(c.text) for c in conditions]] * 2 if conditions else load_prompts(cfg, here, tokenizer)
+    rule, world = here.rule, here.world  # world: all right responses are known, so the optimum is
+    (train, said), (held, _) = (data.encode(r, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
+                                for r in (train[: cfg.examples], held))  # fmt: skip
+    N = cfg.batch_size // len(conditions) if conditions else cfg.samples_per_prompt
+    order = data.Stream([len(record.prompt) for record in train], cfg.batch_size // N, cfg.seed)
+    n_replayed = min(round(cfg.replayed * N), N - 1)
 
-    targets = [rng.parse_target(spec, cfg.low, cfg.high) for spec in cfg.target]
-    conditions = [condition(target, template) for target in targets for template in cfg.template]
-    b, N = len(conditions), cfg.batch_size // len(conditions)
-    if N < 2:
-        raise UserError(f"--batch_size {cfg.batch_size}: expected at least 2 responses for each of the {b} prompts.")
-    texts = [c.text for c in conditions]
-    if twice := [text for text in texts if texts.count(text) > 1]:
-        raise UserError(f"two combinations of --target and --template have the same prompt:\n{twice[0]!r}\n"
-                        "Leave one of them out.")
-    prompts, prompt_mask = left_pad([c.prompt[0].tolist() for c in conditions], tokenizer.eot, device)
-    if prompts.size(1) + cfg.max_len > model.config.n_positions:
-        raise UserError(f"the prompt's {prompts.size(1)} tokens and --max_len {cfg.max_len} exceed the model's "
-                        f"{model.config.n_positions} positions.\nLower --max_len.")
-
-    reads = [cfg.model, cfg.init or "", *cfg.target]  # what --overwrite must not delete
-    run = Run.create(cfg.out, run_name("gfn", cfg.task, cfg.model), cfg.resume, cfg.overwrite, reads)
-    run.start(cfg, device)
-    before = [c.evaluate(model) for c in conditions]
-    base_probs, floor = conditions[0].probabilities(model), conditions[0].head_floor(model)
-    rng.describe(conditions, floor, removed=cfg.lora_rank == 0 or "lm_head" in cfg.lora_targets)
-
-    if cfg.lora_rank:
-        lora.add_adapter(model, "policy", cfg.lora_rank, cfg.lora_alpha or None, cfg.lora_targets, cfg.lora_dropout)
-    else:
-        model.requires_grad_(True)
-    log_z = torch.zeros(b, device=device, requires_grad=True)
-    trained = {f"model.{name}": p for name, p in model.named_parameters() if p.requires_grad}
+    reward, reward_model = rewards.choose(cfg.reward, here.gold, model, cfg, base, device)
+    ref = stage.reference(model, cfg)
+    trained = stage.make_trainable(model, cfg)
+    flow = torch.nn.Linear(model.config.n_embd, 1, device=device)  # log Z of a prompt, from its last state in p_ref
+    torch.nn.init.zeros_(flow.weight), torch.nn.init.zeros_(flow.bias)
     optimizer = torch.optim.AdamW([
         {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
-        {"params": [log_z], "peak": cfg.log_z_learning_rate, "weight_decay": 0.0},
-    ])
-    streams = {"noise": noise, "choice": choice}
-    buffer = ReplayBuffer(cfg.replay_capacity, cfg.replay_similarity, cfg.replay_margin)
+        {"params": list(flow.parameters()), "peak": cfg.log_z_learning_rate, "weight_decay": 0.0}])
+    best, streams = stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
+    trained = trained | {f"log_z.{name}": p for name, p in flow.named_parameters()}
+    run = stage.open_run(cfg, "gfn", cfg.task, [*cfg.data, *cfg.eval_data, cfg.reward, *cfg.target])
+    run.start(cfg, device)
+    print(said)
+    if cfg.dry_run:
+        print(data.preview(train, tokenizer))
+    buffer = ReplayBuffer(cfg.replay_capacity, cfg.replay_similarity, cfg.replay_margin or math.inf)
+    keys = [c.label for c in conditions] or [tokenizer.decode(record.prompt) for record in train]
+    if world:
+        with lora.disabled(ref):
+            base_logprobs = world.logprobs(ref)
+        target = ((base_logprobs / cfg.reward_temperature).log_softmax(0) if cfg.every_prefix
+                  else world.optimum(base_logprobs, reward, cfg.beta))  # fmt: skip
+    of_texts = not conditions and not world
+    shown = (("train", train), ("validation", held)) if of_texts else ()
+    probes = {split: [record.prompt for record in some[: cfg.probes]] for split, some in shown}
+    encoder = sentence_encoder(cfg.encoder, device) if of_texts else None
+
+    def log_rewards(batch, prompts, prompt_mask, tokens, mask, lengths, T: float) -> Tensor:
+        """Return log R of every prefix of n responses to each prompt of a batch (B, S); 0 where it is not known."""
+        n = len(tokens) // len(batch)
+        if conditions:
+            return torch.cat([conditions[i].log_reward(*x) for i, *x in zip(batch, tokens.split(n), lengths.split(n))])
+        part = (prompts, prompt_mask, tokens, mask)
+        with torch.no_grad(), lora.disabled(ref):
+            log_ref = prefix_logprobs(ref, rule, *part, lengths, cfg.temperature)  # (B, S)
+        if cfg.validator == "rule":
+            log_ref = next_sentence.floor_invalid(log_ref, tokens, mask, lengths, tokenizer)
+        if cfg.every_prefix:
+            return log_ref / T
+        with torch.no_grad():
+            texts = [text_of(tokenizer, ids[:k]) for ids, k in zip(tokens.tolist(), mask.sum(1).tolist())]
+            scores = (reward_model.score(*part) if reward_model else
+                      torch.tensor(reward([keys[i] for i in batch for _ in range(n)], texts), device=device))  # (B,)
+        return log_ref.scatter_add(1, lengths[:, None], scores[:, None] / cfg.beta)
+
+    def evaluate(step: int | None = None) -> tuple[dict[str, float], list[dict]]:
+        model.eval()
+        if probes and step is not None:
+            run.append("probes.jsonl", probe(model, tokenizer, probes, rule, step, cfg.temperature, cfg.seed))
+        if conditions:
+            return rng.evaluate(conditions, model), []
+        named = ({} if cfg.every_prefix else {"score": reward}) | ({"gold": here.gold} if here.gold else {})
+        n = cfg.eval_samples * (cfg.eval_examples if world else 1)
+        found, rows = measure(model, ref, tokenizer, [r.prompt for r in held], rule, named, n, noise, cfg.temperature,
+                              encoder)
+        for row in rows:  # log R - log P; at the optimum it is the log Z of the prompt
+            bad = cfg.validator == "rule" and not next_sentence.is_sentence(row["response"])
+            log_ref = min(row["loglik"], next_sentence.INVALID) if bad else row["loglik"]
+            tilt = 0 if cfg.every_prefix else row["scores"]["score"] / cfg.beta
+            row["log_ratio"] = log_ref / cfg.reward_temperature_at(cfg.steps) + tilt - row["own_loglik"]
+        found["eval/log_ratio_var"] = torch.tensor([row["log_ratio"] for row in rows]).view(-1, n).var(1).mean().item()
+        if world:
+            found |= {f"exact/{key}": x for key, x in exact.distances(target, world.logprobs(model)).items()}
+        return found, rows
 
     def save(step: int) -> None:
-        tensors, meta = stage.pack_training(trained | {"log_z": log_z}, optimizer, streams)
+        tensors, meta = stage.pack_training(trained, optimizer, streams)
         replay_tensors, replay_meta = buffer.pack()
         stage.save_policy(model, run.path, base, tokenizer)
-        run.save(step, {**tensors, **replay_tensors}, {**meta, "replay": replay_meta})
+        run.save(step, {**tensors, **replay_tensors, **best.tensors},
+                 {**meta, "replay": replay_meta, "order": order.state(), "best": best.meta()})
 
-    step = 0
+    step, steps = 0, 1 if cfg.dry_run else cfg.steps
+    if conditions:
+        rng.describe(conditions, ref, cfg)
+    before = {} if cfg.eval_only else evaluate(0)[0]
+    if before:
+        best.check(before)
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained | {"log_z": log_z}, optimizer, streams)
+        stage.unpack_training(tensors, meta, trained, optimizer, streams)
         buffer.unpack(tensors, meta["replay"])
+        order.restore(meta["order"])
+        best.unpack(tensors, meta["best"])
     elif cfg.replayed and cfg.prefill and not cfg.eval_only:
         # What the base hardly ever says would be pushed down, unseen, with the junk, and then be found too rarely.
-        for c in conditions:
+        for i, record in enumerate(train):
+            prompt = torch.tensor([record.prompt], device=device)
             for temperature in torch.empty(cfg.prefill).uniform_(0.5, 2.0, generator=noise).split(1024):
-                samples = generate(model, c.prompt, c.stop, len(temperature), cfg.max_len, min_new_tokens=1,
-                                   temperature=temperature, generator=noise)  # fmt: skip
-                rewards = c.log_reward(samples.tokens, samples.lengths)
-                buffer.add(c.label, samples.tokens, samples.lengths, rewards)
+                samples = generate(model, prompt, n=len(temperature), temperature=temperature * cfg.temperature,
+                                   generator=noise, **rule.settings())
+                found = log_rewards([i], prompt, None, samples.tokens, samples.mask, samples.lengths, 1.0)
+                buffer.add(keys[i], samples.tokens, samples.lengths, found)
 
-    progress = tqdm(total=cfg.steps, initial=step, desc="GFN", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only, mininterval=0.5)
     with run.graceful_signals():
-        while step < cfg.steps and not cfg.eval_only:
-            # rollout: responses from the behaviour policies, and the reward of each of their prefixes
+        while step < steps and not cfg.eval_only:
+            # rollout: 1. responses of the behaviour policies
             model.eval()
-            factor = stage.learning_rate_factor(cfg, step)
-            wander = factor if step >= cfg.warmup_steps else 1.0  # on the shares of tempered and explored responses
-            tokens, mask = behave(model, prompts, prompt_mask, conditions, buffer, cfg, noise, choice, wander)  # (B, R)
-            stopped = ((tokens == tokenizer.eot) & mask).any(1)
-            lengths = mask.sum(1) - stopped.long()  # (B,) tokens before the stop = index of the state it was taken in
-            rewards = []  # of each prompt's responses: (N, S)
-            for c, its_tokens, its_lengths in zip(conditions, tokens.split(N), lengths.split(N)):
-                rewards.append(c.log_reward(its_tokens, its_lengths))
-                if cfg.replayed:
-                    buffer.add(c.label, its_tokens, its_lengths, rewards[-1])
+            factor, T = stage.learning_rate_factor(cfg, step), cfg.reward_temperature_at(step)
+            batch, R = sorted(order.next()), rule.max_new_tokens
+            b, per = len(batch), max(1, cfg.micro_batch // N) if cfg.micro_batch else len(batch)  # prompts a forward
+            prompts, prompt_mask = left_pad([train[i].prompt for i in batch], rule.stop, device)
+            replaying = n_replayed if all(keys[i] in buffer.entries for i in batch) else 0
+            # Late steps need precision on what the policy says itself, so wandering decays with the learning rate.
+            samples = behave(model, prompts, prompt_mask, rule, N, replaying, cfg, noise,
+                             factor if step >= cfg.warmup_steps else 1.0)  # fmt: skip
+            # 2. log R of each of their prefixes
+            fresh = [x.unflatten(0, (b, -1)) for x in (samples.tokens, samples.mask, samples.lengths)]  # (b, n, ...)
+            log_reward = torch.cat([log_rewards(batch[i:i + per], prompts[i:i + per], prompt_mask[i:i + per],
+                                                *(x[i:i + per].flatten(0, 1) for x in fresh), T)
+                                    for i in range(0, b, per)]).unflatten(0, (b, -1))  # (b, n, S)
+            columns = [*fresh[:2], log_reward]
+            if replaying:  # 3. and old responses, whose rewards are known
+                old = zip(*(buffer.sample(keys[i], replaying, choice, R, rule.stop, T) for i in batch))
+                columns = [torch.cat([new, torch.stack(kept).to(device)], 1) for new, kept in zip(columns, old)]
+            for i, *mine in zip(batch, fresh[0], fresh[2], log_reward) if cfg.replayed else ():
+                buffer.add(keys[i], *mine, T)
+            tokens, mask, log_reward = (x.flatten(0, 1) for x in columns)  # (B, R), (B, R), (B, S)
+            lengths = mask.sum(1) - ((tokens == rule.stop) & mask).sum(1)  # (B,) tokens before the stop
 
             # targets: what log R(response) - log P(response) should all be equal to, and how far they are from it
             model.train()
-            loss, log_ratio = balance(model, prompts, prompt_mask, tokens, mask, lengths, torch.cat(rewards), log_z,
-                                      tokenizer.eot, cfg)  # fmt: skip
+            t = torch.arange(R + 1, device=device)
+            least = lengths[:, None] if not cfg.every_prefix else torch.full_like(lengths, rule.min_new_tokens)[:, None]
+            can_end = (t >= least) & (t <= lengths[:, None])  # (B, S) where log R is known
+            rooted = cfg.objective == "subtb" and rule.min_new_tokens > 0  # s_0 cannot end, so log Z is its flow
+            weight = losses.subtb_weight(can_end | (rooted & (t == 0)), cfg.subtb_lambda)
+            optimizer.zero_grad(set_to_none=True)
+            loss, ratios = 0.0, []
+            for some in torch.arange(b).split(per):
+                rows = (some[:, None] * N + torch.arange(N)).flatten()
+                part = prompts[some], prompt_mask[some], tokens[rows], mask[rows], lengths[rows]
+                log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
+                g = torch.where(can_end[rows], log_reward[rows] - log_p, 0)
+                log_z = None
+                if rooted or cfg.objective == "tb":
+                    with torch.no_grad(), lora.disabled(ref):
+                        hidden = ref.encode_prefix(*part[:2])[1]  # (b, D)
+                    log_z = flow(hidden.float() / hidden.size(1))[:, 0]
+                part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
+                part_loss.backward()
+                loss += part_loss.item()
+                ratios.append(losses.terminal(g.detach(), lengths[rows]))
 
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
+            policy = optimizer.param_groups[0]["params"]
+            grad_norm = torch.nn.utils.clip_grad_norm_(policy, cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()
             step += 1
 
             # log, evaluate, save
-            metrics = {"loss": loss.item(), "grad_norm": grad_norm.item(), "lr": cfg.learning_rate * factor,
-                       "log_ratio_var": log_ratio.detach().view(b, N).var(1).mean().item(),
-                       "length": lengths.float().mean().item()}  # fmt: skip
-            if step == cfg.steps or cfg.eval_every and step % cfg.eval_every == 0:
-                exact = [c.evaluate(model.eval()) for c in conditions]
-                metrics |= {key: sum(e[key] for e in exact) / b for key in exact[0]}
-                progress.set_postfix_str(f"KL {metrics['kl_target_policy']:.2e}, valid {metrics['valid_mass']:.4f}")
+            metrics = {"loss": loss, "grad_norm": grad_norm.item(), "lr": cfg.learning_rate * factor,
+                       "log_ratio_var": torch.cat(ratios).view(b, N).var(1).mean().item(), "reward_temperature": T,
+                       "log_reward": losses.terminal(log_reward, lengths).mean().item(),
+                       "length": lengths.float().mean().item(), "stop_rate": samples.stopped.float().mean().item()}
+            if step == steps or cfg.eval_every and step % cfg.eval_every == 0:
+                found, _ = evaluate(step)
+                best.see(step, found)
+                metrics |= found
+                if cfg.patience and best.since >= cfg.patience:
+                    steps = step
+            progress.set_postfix_str(f"loss {loss:.3g}, Var(log R - log P) {metrics['log_ratio_var']:.3g}")
             run.log(step, metrics)
             progress.update()
-            if run.stopping or step == cfg.steps or cfg.save_every and step % cfg.save_every == 0:
+            if cfg.dry_run:
+                progress.close()
+                print(f"dry run: one step, loss {loss:.4f}; nothing was saved")
+                return
+            if run.stopping or step == steps or cfg.save_every and step % cfg.save_every == 0:
                 save(step)
             if run.stopping:
                 progress.close()
                 run.leave(step)
     progress.close()
 
-    model.eval()
-    first = conditions[0]
-    after = [c.evaluate(model) for c in conditions]
-    unseen = rng.held_out(conditions, condition)
-    result = rng.report(conditions, before, after, unseen, [c.evaluate(model) for c in unseen])
-    result |= {"steps": step, "target_valid_mass": first.target_valid_mass, "head_floor": floor}
-    if cfg.eval_samples:
-        result |= first.evaluate_sampled(model, cfg.eval_samples, noise)
-        samples = first.sample(model, min(cfg.eval_samples, 200), noise)[0]
-        run.samples(step, [first.text] * len(samples.tokens), first.decode(samples), samples.stopped)
-        print(f"of {cfg.eval_samples} samples {result['sampled_nan']} are invalid; KL(p, t) of the valid ones "
-              f"{result['sampled_kl_policy_target_valid']:.1e}, noise floor {result['sampled_kl_noise_floor']:.1e}")
-    atomic_write(run.path / "distribution.json", json.dumps({
-        "prompt": first.text, "texts": first.target.texts, "target": first.probs.tolist(), "base": base_probs.tolist(),
-        "policy": first.probabilities(model).tolist(), "base_kl": before[0]["kl_target_policy"],
-        "policy_kl": after[0]["kl_target_policy"]}))  # fmt: skip
-    if cfg.plot:
-        figures = [plot.distribution(run.path)]
-        if not cfg.eval_only:
-            figures.append(plot.curves(run.path, ["kl_target_policy", "tv", "loss"]))
-        print("figures:", *figures)
-    result = run.result(result)
-    print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
+    best.restore()
+    if best.tensors and not cfg.eval_only:
+        stage.save_policy(model.eval(), run.path, base, tokenizer)  # state/ keeps the last step
+    if conditions:
+        return rng.finish(run, cfg, step, model.eval(), ref, conditions, noise)
+    after, rows = evaluate()
+    run.rows("predictions.jsonl", rows)
+    if world:
+        world.write(run.path, target, base_logprobs, world.logprobs(model))
+    keys = ["loss", "log_ratio_var", "eval/loglik", "eval/length", "exact/tv_valid" if world else "eval/diversity"]
+    figures = [plot.curves(run.path, keys, logarithmic=False)] if cfg.plot and not cfg.eval_only else []
+    stage.report(run, step, before, after, rows, figures)
 
 
 if __name__ == "__main__":

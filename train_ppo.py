@@ -27,12 +27,11 @@ from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, join, left_pad, score_states, states
 from minalign.model import GPT2
-from minalign.records import Record
 from minalign.respond import measure, text_of
 from minalign.run import check_finite, pick_device, seed_everything
 from minalign.stage import StageConfig
 from minalign.tasks import rng
-from minalign.tasks.setting import TEXTS, WORLDS, setting
+from minalign.tasks.setting import TEXTS, WORLDS, load_prompts, setting
 
 EXACT = dict(advantages="rloo", samples_per_prompt=256, batch_size=256, whiten="none", epochs=1, minibatches=1,
              schedule="linear", beta=1.0, missing_stop_penalty=0.0, reward="gold")  # fmt: skip
@@ -138,7 +137,7 @@ def run_policy(
     """Return log-probs (B, R) under the active adapter, entropies and the shared head's values (B, R) where wanted."""
     first, later = states(model, prompts, tokens, prompt_mask)
     logprobs, nats = score_states(model, first, later, tokens[..., None], mask, rule.stop, rule.min_new_tokens,
-                                  cfg.temperature, entropy=entropy)  # fmt: skip
+                                  cfg.temperature, rule.forbidden, entropy)  # fmt: skip
     found = model.heads["value"](join(first, later).float())[..., 0] if values else None
     return logprobs[..., 0], nats, found
 
@@ -167,23 +166,13 @@ def main(argv: list[str]) -> None:
     rule, world = here.rule, here.world  # world: all responses there are, so that the optimum is known
 
     # data: prompts
-    if cfg.data:
-        train, held = data.load(cfg.data, cfg.eval_data, cfg.eval_fraction, cfg.seed, tokenizer, ("prompt",))
-    elif world:
-        train = held = [Record(world.prompt)]
-    else:
-        train, held = ([Record(prompt) for prompt in here.task.prompts(split, n, cfg.seed)]
-                       for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples)))  # fmt: skip
+    train, held = load_prompts(cfg, here, tokenizer)
     (train, report), (held, _) = (data.encode(r, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
-                                  for r in (train, held[: cfg.eval_examples]))  # fmt: skip
+                                  for r in (train, held))  # fmt: skip
     print(report)
 
     # models: reward model, value network and policy are adapters of one backbone; without any it is the reference
-    reward_model, reward = None, here.gold
-    if ".py:" in cfg.reward:
-        reward = rewards.from_file(cfg.reward)
-    elif cfg.reward != "gold":
-        reward = reward_model = rewards.from_run(cfg.reward, model if cfg.lora_rank else None, base, device)
+    reward, reward_model = rewards.choose(cfg.reward, here.gold, model, cfg, base, device)
     ref = stage.reference(model, cfg)
     trained, adapter = stage.make_trainable(model, cfg), "policy" if cfg.lora_rank else None
     critic, critic_adapter, value_trained = model, adapter, {}
@@ -254,7 +243,7 @@ def main(argv: list[str]) -> None:
             tokens, mask, old_logprobs = samples.tokens[:, :R], samples.mask[:, :R], samples.logprobs[:, :R]
             lengths = mask.sum(1)  # (B,)
             asked = [text for record in batch for text in [tokenizer.decode(record.prompt)] * N]
-            texts = [text_of(tokenizer, ids[:n], rule.stop) for ids, n in zip(tokens.tolist(), lengths.tolist())]
+            texts = [text_of(tokenizer, ids[:n]) for ids, n in zip(tokens.tolist(), lengths.tolist())]
             per = max(1, cfg.micro_batch // N) if cfg.micro_batch else len(batch)  # prompts in one forward pass
             with torch.no_grad():
                 parts = [(prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], mask[rows])

@@ -33,30 +33,29 @@ PROMPT, NUMBERS, STOP, MAX_LEN, ROWS = list(range(300, 314)), range(400, 501), 0
 def ours(shape: dict, dtype: torch.dtype):
     """Return a function that does one optimizer step as train_gfn.py does."""
     sys.path.insert(0, str(ROOT))
-    import random
-
     import train_gfn
-    from minalign import lora
+    from minalign import lora, losses
+    from minalign.generate import StopRule, prefix_logprobs
     from minalign.model import GPT2, GPT2Config
-    from minalign.replay import ReplayBuffer
     from minalign.tasks.rng import Condition
 
     model = GPT2(GPT2Config(**shape)).to(dtype)
     lora.add_adapter(model, rank=16, targets=("attn.c_attn",))
-    cfg = train_gfn.Config(batch_size=ROWS, max_len=MAX_LEN, tempered=0.0, explored=0.0, replayed=0.0)
+    cfg = train_gfn.Config(task="rng", reward="target", tempered=0.0)
     condition = Condition.__new__(Condition)  # a target without a tokenizer: these weights have none
-    condition.label, condition.stop, condition.penalty, condition.per_token = "numbers", STOP, 14.0, 11.0
+    condition.penalty, condition.per_token = 14.0, 11.0
     condition.log_pmf, condition.log_beginning = {(n,): -4.6 for n in NUMBERS}, {}
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-4)
-    prompts, log_z, noise = torch.tensor([PROMPT]), torch.zeros(1), torch.Generator().manual_seed(0)
+    prompts, rule, noise = torch.tensor([PROMPT]), StopRule(STOP, MAX_LEN, 1), torch.Generator().manual_seed(0)
 
     def step():
-        tokens, mask = train_gfn.behave(model, prompts, None, [condition], ReplayBuffer(), cfg, noise, random.Random(0))
-        lengths = mask.sum(1) - ((tokens == STOP) & mask).any(1).long()
-        loss, _ = train_gfn.balance(
-            model, prompts, None, tokens, mask, lengths, condition.log_reward(tokens, lengths), log_z, STOP, cfg
-        )
+        samples = train_gfn.behave(model, prompts, None, rule, ROWS, 0, cfg, noise, 1.0)
+        t, lengths = torch.arange(MAX_LEN + 1), samples.lengths
+        can_end = (t >= 1) & (t <= lengths[:, None])
+        log_p = prefix_logprobs(model, rule, prompts, None, samples.tokens, samples.mask, lengths)
+        g = torch.where(can_end, condition.log_reward(samples.tokens, lengths) - log_p, 0)
+        loss = train_gfn.balance(g, can_end, lengths, None, ROWS, 1.0, losses.subtb_weight(can_end), cfg)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -23,15 +23,17 @@ def string_logprobs(
     mask: Tensor,
     stop: int,
     min_new_tokens: int = 0,
+    temperature: float = 1.0,
     batch: int = 1024,
 ) -> Tensor:
     """Return the log-prob of each string as a response to a prompt.
 
-    prompt: (1, P). tokens, mask: (K, R), the stop inside where a string ends by it. batch: strings at a time, which
-    bounds memory. Returns (K,).
+    prompt: (1, P). tokens, mask: (K, R), the stop inside where a string ends by it. temperature: divides the logits of
+    every token. batch: strings at a time, which bounds memory. Returns (K,).
     """
     parts = [
-        score(model, prompt, t, m, stop, min_new_tokens)[0] for t, m in zip(tokens.split(batch), mask.split(batch))
+        score(model, prompt, t, m, stop, min_new_tokens, temperature)[0]
+        for t, m in zip(tokens.split(batch), mask.split(batch))
     ]
     return torch.cat([part.cpu().double().sum(1) for part in parts])  # MPS has no float64
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from minalign.losses import whole_logprobs
 from minalign.model import GPT2, KVCache
 
 
@@ -32,6 +34,7 @@ class StopRule:
     min_new_tokens: int = 0  # the stop is impossible before
     ends: tuple[int, ...] = ()  # ids that end a response too, as ends of sentences, and stay part of its text, ...
     ends_after: int = 0  # ... once it has this many tokens, the ending one included
+    forbidden: tuple[int, ...] = ()  # ids of probability zero
 
     def settings(self) -> dict:
         """Return the rule as keyword arguments of `generate`."""
@@ -84,6 +87,14 @@ def inverse_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cdf, uniform.double() * cdf[:, -1:], right=True).clamp(max=probs.size(-1) - 1)
 
 
+def id_mask(model: GPT2, ids: Sequence[int] | Tensor) -> Tensor:
+    """Return a mask (V,) bool, True on the given ids; of a mask, a copy."""
+    mask = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
+    if len(ids):
+        mask[torch.as_tensor(ids, device=model.device)] = True
+    return mask
+
+
 @torch.no_grad()
 def generate(
     model: GPT2,
@@ -98,7 +109,7 @@ def generate(
     greedy: bool = False,
     explore: float | Tensor = 0.0,
     prompt_mask: Tensor | None = None,
-    forbidden: Tensor | None = None,
+    forbidden: Sequence[int] | Tensor = (),
     generator: torch.Generator | None = None,
     ends: Sequence[int] = (),
     ends_after: int = 0,
@@ -109,15 +120,14 @@ def generate(
     stop: id that ends a response; impossible before min_new_tokens tokens: its mass goes to the others.
     temperature: number or (B,). top_k, top_p: see `filter_logits`. greedy: take the likeliest token, draw nothing.
     explore: share of a uniform distribution over all allowed tokens mixed into every step, number or (B,).
-    forbidden: (V,) bool, ids that are never sampled. All of these are part of the distribution of `logprobs`.
+    forbidden: ids that are never sampled, or a mask of them (V,). All of these are part of the distribution of
+    `logprobs`.
     ends, ends_after: other ids that end a response, see `StopRule`.
     generator: source of randomness, on the CPU: the same numbers on every device. B are drawn a step, whoever has
     finished, so that a row's numbers do not depend on the others.
     """
     B = prompts.size(0) * n
-    never = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
-    if forbidden is not None:
-        never |= forbidden
+    never = id_mask(model, forbidden)
     no_stop = never.clone()
     no_stop[stop] = True
     final = torch.zeros_like(never)  # ids that end a response of at least ends_after tokens
@@ -144,7 +154,7 @@ def generate(
         if tempered:
             logits = logits / (temperature[alive, None] if temperature.dim() else temperature)
         banned = no_stop if t < min_new_tokens else never
-        if forbidden is not None or t < min_new_tokens:
+        if len(forbidden) or t < min_new_tokens:
             logits = logits.masked_fill(banned, -torch.inf)
         logp = filter_logits(logits, top_k, top_p).log_softmax(-1)
         if explored:
@@ -199,7 +209,7 @@ def score(
     min_new_tokens: int = 0,
     temperature: float = 1.0,
     prompt_mask: Tensor | None = None,
-    forbidden: Tensor | None = None,
+    forbidden: Sequence[int] | Tensor = (),
 ) -> tuple[Tensor, Tensor]:
     """Score given responses in one teacher-forced pass.
 
@@ -215,6 +225,32 @@ def score(
     return out[..., 0], out[..., 1]
 
 
+def prefix_logprobs(
+    model: GPT2,
+    rule: StopRule,
+    prompts: Tensor,
+    prompt_mask: Tensor | None,
+    tokens: Tensor,
+    mask: Tensor,
+    lengths: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Return the log-prob of every prefix of given responses as a whole response, in one teacher-forced pass.
+
+    log P(w_1 .. w_t, stop) = sum_{k <= t} log p(w_k | s_{k-1}) + log p(stop | s_t), the last term 0 where the end is
+    forced: after max_new_tokens tokens and after another end than the stop.
+    prompts: (b, P). tokens, mask: (B, R), lengths: (B,) as `generate` returns them.
+    Returns (B, R + 1), entry t of the first t tokens; 0 beyond a response's length and below rule.min_new_tokens.
+    """
+    logprobs, stop_logprobs = score(
+        model, prompts, tokens, mask, rule.stop, rule.min_new_tokens, temperature, prompt_mask, rule.forbidden
+    )
+    t = torch.arange(tokens.size(1) + 1, device=tokens.device)
+    log_pf = torch.where(t[:-1] < lengths[:, None], logprobs, 0)  # steps that append a token
+    log_pterm = F.pad(stop_logprobs, (0, 1))  # (B, R + 1); `score` has 0 outside the mask, where the end is forced
+    return whole_logprobs(log_pf, log_pterm, (t >= rule.min_new_tokens) & (t <= lengths[:, None]))
+
+
 def score_states(
     model: GPT2,
     first: Tensor,
@@ -224,7 +260,7 @@ def score_states(
     stop: int,
     min_new_tokens: int = 0,
     temperature: float = 1.0,
-    forbidden: Tensor | None = None,
+    forbidden: Sequence[int] | Tensor = (),
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return log p(ids[:, t] | s_t), (B, R, I), and with `entropy` that of each state's distribution (B, R), nats.
@@ -232,9 +268,8 @@ def score_states(
     first, later: from `states`. ids: (B, R, I) int64. The others as in `score`; all 0 where mask is False.
     """
     b, (B, R, I) = first.size(0), ids.shape
-    no_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
-    if forbidden is not None:
-        no_stop |= forbidden
+    banned = id_mask(model, forbidden) if len(forbidden) else None
+    no_stop = id_mask(model, forbidden)
     no_stop[stop] = True
     out = torch.zeros(B, R, I, device=model.device)
     nats = torch.zeros(B, R, device=model.device) if entropy else None
@@ -244,15 +279,15 @@ def score_states(
         return found if entropy else (found, None)
 
     # s_0 is the same for all responses of a prompt: one row of logits each.
-    found, h = logprobs(first, ids[:, 0].reshape(b, B // b, I), no_stop if min_new_tokens > 0 else forbidden)
+    found, h = logprobs(first, ids[:, 0].reshape(b, B // b, I), no_stop if min_new_tokens > 0 else banned)
     out[:, 0] = torch.where(mask[:, :1], found.reshape(B, I), 0)
     if entropy:
         nats[:, 0] = torch.where(mask[:, 0], h.repeat_interleave(B // b), 0)
     t = torch.arange(1, R, device=model.device)
-    for here, banned in ((t < min_new_tokens, no_stop), (t >= min_new_tokens, forbidden)):
+    for here, never in ((t < min_new_tokens, no_stop), (t >= min_new_tokens, banned)):
         rows, columns = (here & mask[:, 1:]).nonzero(as_tuple=True)
         if len(rows):
-            found, h = logprobs(later[rows, columns], ids[rows, columns + 1], banned)
+            found, h = logprobs(later[rows, columns], ids[rows, columns + 1], never)
             out[rows, columns + 1] = found
             if entropy:
                 nats[rows, columns + 1] = h

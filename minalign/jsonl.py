@@ -2,7 +2,8 @@
 
     pairs = read_records(["mine.jsonl", "more.jsonl.gz"], wants=("pair",))
 
-A file holds one JSON object a line (.jsonl, also gzipped), or is a .json with one list of them. TRL's column names:
+A file holds one JSON object a line (.jsonl, also gzipped), or is a .json with one list of them, or a .txt with one
+prompt a line, spaces at its end left out. TRL's column names:
 
     {"prompt": "Why?"}
     {"prompt": "Why?", "completion": " Because."}
@@ -101,7 +102,8 @@ def read_records(
                     where = blank
                     raise _Bad("expected one JSON object a line, found a blank line: delete it")
                 try:
-                    records.append(_record(_parse(line), wants, where))
+                    row = {"prompt": _decode(line).rstrip()} if ".txt" in Path(path).suffixes else _parse(line)
+                    records.append(_record(row, wants, where))
                 except _Useless:
                     if skipped is None:
                         raise
@@ -160,12 +162,17 @@ def _constant(name: str):
     raise _Bad(f"expected JSON, which has no {name}")
 
 
-def _parse(line: bytes) -> Any:
+def _decode(line: bytes) -> str:
     try:
-        return json.loads(line.decode("utf-8").rstrip("\r\n"), object_pairs_hook=_object, parse_constant=_constant)
+        return line.decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"the byte {line[error.start]:#x} at {error.start + 1}"
         raise _Bad(f"expected UTF-8, found {found}: save the file as UTF-8") from None
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(_decode(line).rstrip("\r\n"), object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError:
         raise _Bad("expected one flat JSON object, found lists or objects nested too deeply") from None
     except json.JSONDecodeError as error:

@@ -238,18 +238,28 @@ def simpo(chosen: Tensor, rejected: Tensor, beta: float, gamma: float) -> Tensor
 # ------------------------------------------------------------------------------------------------------- GFlowNets
 
 
-def log_ratios(log_reward: Tensor, log_pf: Tensor, log_pterm: Tensor, mask: Tensor) -> Tensor:
-    """Return g(s_t) = log R(s_t) - log P(stop at s_t), where P(stop at s_t) = prod_{k<t} P_F(w_k|s_k) * pi_T(s_t).
+def whole_logprobs(log_pf: Tensor, log_pterm: Tensor, mask: Tensor) -> Tensor:
+    """Return the log-prob of every prefix as a whole response: P(stop at s_t) = prod_{k<t} P_F(w_k|s_k) * pi_T(s_t).
 
-    At the optimum every g is log Z. log_reward, log_pterm: (B, S). log_pf: (B, R), 0 in padding. mask: (B, S), True
-    on the trajectory's states where stopping is allowed. Returns (B, S), 0 where mask is False.
+    log_pf: (B, R), 0 in padding. log_pterm: (B, S). mask: (B, S), True on the trajectory's states where stopping is
+    allowed. Returns (B, S), 0 where mask is False.
     """
     reached = torch.cat([log_pf.new_zeros(log_pf.size(0), 1), log_pf.cumsum(1)], 1)  # (B, S) log-prob of coming to s_t
-    zero = log_reward.new_zeros(())
-    return torch.where(mask, log_reward, zero) - torch.where(mask, log_pterm, zero) - torch.where(mask, reached, zero)
+    zero = log_pf.new_zeros(())
+    return torch.where(mask, log_pterm, zero) + torch.where(mask, reached, zero)
 
 
-def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None) -> Tensor:
+def log_ratios(log_reward: Tensor, log_pf: Tensor, log_pterm: Tensor, mask: Tensor) -> Tensor:
+    """Return g(s_t) = log R(s_t) - log P(stop at s_t); at the optimum every g is log Z.
+
+    log_reward: (B, S). The others and what is returned as in `whole_logprobs`.
+    """
+    return torch.where(mask, log_reward, log_reward.new_zeros(())) - whole_logprobs(log_pf, log_pterm, mask)
+
+
+def subtb(
+    g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None, total: Tensor | float | None = None
+) -> Tensor:
     """Return the modified sub-trajectory balance loss, SubTB(lambda) (Hu et al. 2023, eq. 3; Madan et al. 2023).
 
     L = sum_{i<j} lambda^(j-i-1) (sum_{k=i}^{j-1} delta_k)^2 / sum_{i<j} lambda^(j-i-1), with
@@ -257,7 +267,8 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
     The inner sum telescopes to g(s_i) - g(s_j). For lambda = 1 the pairs of one trajectory with n states therefore
     add up to n sum g^2 - (sum g)^2 = n sum (g - mean g)^2: a variance, O(R) instead of O(R^2).
     g: (B, S) from `log_ratios`. mask: (B, S). log_z: scalar or (B,), learned log-flow of a root where the stop is
-    forbidden; it then stands for g(s_0). Without it such a root takes no part.
+    forbidden; it then stands for g(s_0). Without it such a root takes no part. total: the denominator, `subtb_weight`
+    of the whole batch where this is a part of it.
     Returns a scalar; both sums run over the batch. Differs from the paper: that root, and the forced last stop (above).
     """
     if log_z is not None:
@@ -265,18 +276,29 @@ def subtb(g: Tensor, mask: Tensor, lam: float = 1.0, log_z: Tensor | None = None
         root[:, 0] = True
         g = torch.where(root, log_z.reshape(-1, 1).expand_as(g), g)
         mask = mask | root
+    total = subtb_weight(mask, lam) if total is None else total
     if lam == 1.0:
         n = mask.sum(1)  # (B,) states of each trajectory
         mean = torch.where(mask, g, 0).sum(1) / n.clamp(min=1)
         # Centred before squaring: n sum g^2 - (sum g)^2 would cancel in fp32.
         squares = torch.where(mask, (g - mean[:, None]) ** 2, 0).sum(1)  # (B,)
-        return (n * squares).sum() / (n * (n - 1) / 2).sum().clamp(min=1)
-    t = torch.arange(g.size(1), device=g.device)
+        return (n * squares).sum() / total
+    squares = (g[:, :, None] - g[:, None, :]) ** 2
+    return (_pair_weights(mask, lam) * squares).sum() / total
+
+
+def subtb_weight(mask: Tensor, lam: float = 1.0) -> Tensor:
+    """Return sum_{i<j} lambda^(j-i-1) over all trajectories, the denominator of `subtb`; at least 1e-12."""
+    n = mask.sum(1)
+    weight = (n * (n - 1) / 2).sum() if lam == 1.0 else _pair_weights(mask, lam).sum()
+    return weight.clamp(min=1e-12)
+
+
+def _pair_weights(mask: Tensor, lam: float) -> Tensor:
+    t = torch.arange(mask.size(1), device=mask.device)
     distance = t[None, :] - t[:, None]  # (S, S) j - i
     pairs = mask[:, :, None] & mask[:, None, :] & (distance > 0)  # (B, S, S)
-    weights = pairs * lam ** (distance - 1).clamp(min=0)
-    squares = (g[:, :, None] - g[:, None, :]) ** 2
-    return (weights * squares).sum() / weights.sum().clamp(min=1e-12)
+    return pairs * lam ** (distance - 1).clamp(min=0)
 
 
 def clip_ratios(g: Tensor, center: Tensor, limit: float) -> Tensor:

@@ -150,7 +150,7 @@ def from_run(
     head = RewardHead(model.config.n_embd, model.device)
     head.load_state_dict(read_tensors(path / "head.safetensors"))
     rule = read_json(path / "reward.json")["stop_rule"]
-    rule = StopRule(**rule | {"ends": tuple(rule["ends"])})
+    rule = StopRule(**{key: tuple(value) if isinstance(value, list) else value for key, value in rule.items()})
     return RewardModel(model, tokenizer, head.requires_grad_(False), adapter, rule)
 
 
@@ -178,6 +178,22 @@ def make_critic(model: GPT2, cfg, reward_model: RewardModel | None) -> GPT2:
         raise UserError("--value_init rm: the reward model must be an adapter of the policy's base (train_rm.py with "
                         "the same --model); use --value_init zero.")  # fmt: skip
     return model
+
+
+def choose(
+    spec: str, gold: Callable | None, model: GPT2, cfg, base: str, device: torch.device
+) -> tuple[Callable | None, RewardModel | None]:
+    """Return the reward of texts that --reward names, and the reward model where it is one.
+
+    spec: file.py:function, a run of train_rm.py, or the name of what is `gold` here. With LoRA (cfg.lora_rank) a reward
+    model of the policy's base becomes one more adapter of `model`.
+    """
+    if ".py:" in spec:
+        return from_file(spec), None
+    if spec in ("gold", "likelihood", "target"):
+        return gold, None
+    found = from_run(spec, model if cfg.lora_rank else None, base, device)
+    return found, found
 
 
 # ---------------------------------------------------------------- a user's own function

@@ -42,7 +42,7 @@ from minalign.files import atomic_write, disk_errors, plain, read_json
 
 # Settings that may change when a run is resumed; any other would make it a different run.
 FREE = {"out", "resume", "overwrite", "steps", "device", "compile", "shard", "plot", "save_every", "log_every"}
-LOGS = ("metrics.jsonl", "samples.jsonl")
+LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
 
 
 class NonFiniteError(UserError):
@@ -148,7 +148,7 @@ class Run:
 
     def log(self, step: int, metrics: dict | None = None, /, **more: Any) -> None:
         """Append one line to metrics.jsonl; what is not finite is written as null."""
-        self._append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
+        self.append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
 
     def samples(
         self, step: int, prompts: Sequence[str], responses: Sequence[str], stopped: Sequence, scores: dict | None = None
@@ -159,7 +159,7 @@ class Run:
         for i, (prompt, response, stop) in enumerate(zip(prompts, responses, plain(stopped), strict=True)):
             row_scores = {name: values[i] for name, values in columns.items()}
             rows.append({"prompt": prompt, "response": response, "step": step, "stopped": stop, "scores": row_scores})
-        self._append("samples.jsonl", rows)
+        self.append("samples.jsonl", rows)
 
     def rows(self, name: str, rows: list[dict]) -> None:
         """Write a JSONL file of the run, such as predictions.jsonl, anew."""
@@ -167,7 +167,8 @@ class Run:
             text = "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
             atomic_write(self.path / name, text.encode("utf-8", "backslashreplace"))
 
-    def _append(self, name: str, rows: list[dict]) -> None:
+    def append(self, name: str, rows: list[dict]) -> None:
+        """Append lines to one of LOGS."""
         if self.writes:
             text = "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
             with disk_errors(self.path / name), open(self.path / name, "ab") as file:

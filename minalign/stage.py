@@ -178,6 +178,7 @@ class Best:
         self.lower = any(word in (metric or "").lower() for word in LOWER_IS_BETTER)
         self.value: float | None = None
         self.step, self.tensors = 0, {}
+        self.since = 0  # evaluations since then
 
     def check(self, metrics: dict) -> None:
         """Raise a UserError unless an evaluation has the metric: before the first step, not after the fiftieth."""
@@ -190,8 +191,9 @@ class Best:
             return
         self.check(metrics)
         value = metrics[self.metric]
+        self.since += 1
         if not math.isnan(value) and (self.value is None or (value < self.value if self.lower else value > self.value)):
-            self.value, self.step = value, step
+            self.value, self.step, self.since = value, step, 0
             self.tensors = {f"best.{name}": p.detach().clone() for name, p in self.trained.items()}
 
     def restore(self) -> None:
@@ -205,11 +207,11 @@ class Best:
 
     def meta(self) -> dict:
         """Return what a checkpoint keeps beside `tensors`."""
-        return {"value": self.value, "step": self.step}
+        return {"value": self.value, "step": self.step, "since": self.since}
 
     def unpack(self, tensors: dict[str, Tensor], meta: dict) -> None:
         """Put back what a checkpoint kept."""
-        self.value, self.step = meta["value"], meta["step"]
+        self.value, self.step, self.since = meta["value"], meta["step"], meta["since"]
         self.tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("best.")}
 
 

@@ -363,3 +363,15 @@ def test_published_instructions():
     assert skipped == {str(path): 6} and len(pairs) == 1094
     with pytest.raises(UserError, match=f"{os.path.basename(path)}, record \\d+: .*differ"):
         read_records(path, ("pair",))
+
+
+def test_a_text_file_is_a_prompt_a_line(tmp_path):
+    """As the prompts of gfn-lm-tuning are: each line ends with a space, which is not part of the prompt."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes('\ufeffHe said "no". \nIt rained.  It snowed. \r\n'.encode())
+    assert [record.prompt for record in read_records(path, ("prompt",))] == ['He said "no".', "It rained.  It snowed."]
+    with pytest.raises(UserError, match="prompts.txt:1.*completion"):
+        read_records(path, ("completion",))
+    path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(UserError, match="prompts.txt:1: expected UTF-8, found the byte 0xe9"):
+        read_records(path, ("prompt",))

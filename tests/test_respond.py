@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 from minalign import respond as responding
 from minalign.generate import StopRule, generate, left_pad, score_states, states
 from minalign.lora import add_adapter, use
-from minalign.respond import Response, kl_to_base, measure, respond, text_of
+from minalign.respond import Response, likelihoods, measure, respond, text_of
 
 STOP = 5
 
@@ -107,9 +107,9 @@ def test_other_ends_only_cut_what_would_have_been_said(after, make_model):
 
 def test_the_text_is_without_the_stop_but_with_the_end_of_the_sentence(tokenizer):
     ids, (dot,) = tokenizer.encode("Tom lost his lantern"), tokenizer.encode(".")
-    assert text_of(tokenizer, [*ids, tokenizer.eot], tokenizer.eot) == "Tom lost his lantern"
-    assert text_of(tokenizer, [*ids, dot], tokenizer.eot) == "Tom lost his lantern."
-    assert text_of(tokenizer, [tokenizer.eot], tokenizer.eot) == text_of(tokenizer, [], tokenizer.eot) == ""
+    assert text_of(tokenizer, [*ids, tokenizer.eot]) == "Tom lost his lantern"
+    assert text_of(tokenizer, [*ids, dot]) == "Tom lost his lantern."
+    assert text_of(tokenizer, [tokenizer.eot]) == text_of(tokenizer, []) == ""
 
 
 def test_every_prompt_gets_its_own_responses(tokenizer, make_model):
@@ -123,7 +123,7 @@ def test_every_prompt_gets_its_own_responses(tokenizer, make_model):
     for prompt, found in zip(prompts, answers):
         alone = generate(model, torch.tensor([prompt]), greedy=True, **rule.settings())
         ids = alone.tokens[0, : alone.mask.sum()].tolist()
-        expected = Response(tuple(ids), text_of(tokenizer, ids, tokenizer.eot), bool(alone.stopped))
+        expected = Response(tuple(ids), text_of(tokenizer, ids), bool(alone.stopped))
         assert found == [expected] * 3
         said.add(expected.tokens)
     assert len(said) > 1
@@ -156,7 +156,8 @@ def drawn_from(model, rule, temperature=1.0):
 def test_a_fresh_adapter_is_at_distance_zero(model):
     add_adapter(model, rank=2)
     rule = StopRule(STOP, 8)
-    assert kl_to_base(model, model, *drawn_from(model, rule), rule) == [0.0] * 15
+    own, base = likelihoods(model, model, *drawn_from(model, rule), rule)
+    assert own == base and len(own) == 15
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -174,12 +175,11 @@ def test_the_distance_is_that_of_whole_passes(make_model, full, temperature):
         train(model)
     prompts, answers = drawn_from(model, rule, temperature)
     assert len({len(r.tokens) for found in answers for r in found}) > 1
-    found = kl_to_base(model, base if full else model, prompts, answers, rule, temperature, rows=10)
+    found = likelihoods(model, base if full else model, prompts, answers, rule, temperature, rows=10)
     pairs = [(prompt, r.tokens) for prompt, group in zip(prompts, answers) for r in group]
-    expected = [full_logprob(model, *pair, rule, temperature) - full_logprob(base, *pair, rule, temperature)
-                for pair in pairs]  # fmt: skip
-    close(torch.tensor(found), torch.tensor(expected), 1e-4)
-    assert max(map(abs, expected)) > 0.1
+    expected = torch.tensor([[full_logprob(m, *pair, rule, temperature) for pair in pairs] for m in (model, base)])
+    close(torch.tensor(found), expected, 1e-4)
+    assert (expected[0] - expected[1]).abs().max() > 0.1
 
 
 # --------------------------------------------------------------------------------------------- means of an evaluation
@@ -192,7 +192,7 @@ def test_means_by_hand(tokenizer, monkeypatch):
         [Response((9,), "", True), Response((2, 2), "bb", False)],
     ]
     monkeypatch.setattr(responding, "respond", lambda *args: said)
-    monkeypatch.setattr(responding, "kl_to_base", lambda *args: [1.0, 2.0, 3.0, 4.0, 0.5, -0.5])
+    monkeypatch.setattr(responding, "likelihoods", lambda *args: ([0.0, 0.0, -1.0, -2.0, -4.5, -8.5], [-1.0, -2.0, -4.0, -6.0, -5.0, -8.0]))
     prompts = [tokenizer.encode(text) for text in ("Tom", "Anna", "Tom lost")]
     asked = []
 
@@ -207,11 +207,12 @@ def test_means_by_hand(tokenizer, monkeypatch):
         # their variance is ((1/6)^2 + (4/6)^2 + (5/6)^2) / 2 = 7/12; of a mean of three a third of it
         "eval/size_se": math.sqrt(7 / 12 / 3),
         "eval/one": 1.0, "eval/one_se": 0.0,
-        "eval/kl": 10 / 6, "eval/length": (3 + 3 + 2 + 4 + 1 + 2) / 6, "eval/stop_rate": 4 / 6,
+        "eval/kl": 10 / 6, "eval/loglik": -26 / 6, "eval/loglik_max": -10 / 3,
+        "eval/loglik_token": -(1 / 3 + 2 / 3 + 4 / 2 + 6 / 4 + 5 + 8 / 2) / 6, "eval/length": (3 + 3 + 2 + 4 + 1 + 2) / 6, "eval/stop_rate": 4 / 6,
         "eval/distinct": (1 + 2 + 2) / 6,
     })  # fmt: skip
-    assert rows[3] == {"prompt": "Anna", "response": "abcd", "stopped": False, "kl": 4.0,
-                       "scores": {"size": 4.0, "one": 1}}  # fmt: skip
+    assert rows[3] == {"prompt": "Anna", "response": "abcd", "stopped": False, "kl": 4.0, "loglik": -6.0,
+                       "own_loglik": -2.0, "tokens": 4, "scores": {"size": 4.0, "one": 1}}  # fmt: skip
     assert len(rows) == 6 and [row["kl"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 0.5, -0.5]
 
 

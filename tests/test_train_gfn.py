@@ -16,21 +16,21 @@ import pytest
 import torch
 
 import train_gfn
-from minalign import cli, hub, lora, stage
-from minalign.generate import generate, score
+from minalign import cli, hub, lora, losses, stage
+from minalign.generate import StopRule, generate, prefix_logprobs, score
 from minalign.model import GPT2, GPT2Config
 from minalign.stage import load_policy
 from minalign.tasks import rng
 from minalign.tokenizer import Tokenizer
 
 SCRIPT = Path(train_gfn.__file__)
-FAST = ["--batch_size=32", "--max_len=2", "--learning_rate=1e-2", "--warmup_steps=5", "--device=cpu"]
+FAST = ["--batch_size=32", "--max_response=2", "--learning_rate=1e-2", "--warmup_steps=5", "--device=cpu"]
 BARE = [*FAST, "--eval_samples=0", "--no-plot"]
 
 
 def train(*flags):
     """Run the script in this process."""
-    train_gfn.main([str(flag) for flag in flags])
+    train_gfn.main(['--task=rng', *map(str, flags)])
 
 
 def lines(path):
@@ -139,7 +139,7 @@ def test_evaluating_a_run_reproduces_its_numbers(finished, tmp_path):
     old, new = result_of(finished), result_of(tmp_path / "eval")
     for key in ("kl_target_policy", "kl_policy_target", "tv", "valid_mass", "support", "max_ratio"):
         assert new[key] == pytest.approx(old[key], rel=1e-2, abs=1e-5)  # merging rounds the weights
-        assert new[f"base_{key}"] == pytest.approx(new[key], abs=1e-6)  # "adapter off" is the earlier run
+        assert new[f"base_{key}"] == pytest.approx(old[f"base_{key}"], abs=1e-6)  # what that run started from
     assert new["steps"] == 0 and not (tmp_path / "eval" / "metrics.jsonl").exists()
     assert not (tmp_path / "eval" / "adapter_model.safetensors").exists()
 
@@ -202,7 +202,7 @@ def test_several_targets_and_templates_at_once(rng_folder, tmp_path):
 
 def test_words_can_be_a_target_too(rng_folder, tmp_path):
     (tmp_path / "coin.txt").write_text("head 1\ntail 3\nnan 1\n")  # `nan` is a word here, also for the figure
-    train("--model", rng_folder, "--out", tmp_path / "run", "--steps=3", *FAST, "--max_len=6", "--eval_samples=10",
+    train("--model", rng_folder, "--out", tmp_path / "run", "--steps=3", *FAST, "--max_response=6", "--eval_samples=10",
           "--target", tmp_path / "coin.txt")  # fmt: skip
     assert (tmp_path / "run" / "distribution.png").stat().st_size > 5_000 and result_of(tmp_path / "run")[
         "support_size"
@@ -213,7 +213,7 @@ def test_words_can_be_a_target_too(rng_folder, tmp_path):
     ["--replayed=1", "--tempered=0", "--explored=0"],
     ["--batch_size=3", "--tempered=0.5", "--explored=0", "--replayed=0.5"],
     ["--tempered=1", "--explored=0", "--replayed=0"], ["--explored=1", "--tempered=0", "--replayed=0", "--explore=1"],
-    ["--batch_size=2"], ["--max_len=1"], ["--warmup_steps=0", "--max_grad_norm=0"],
+    ["--batch_size=2"], ["--max_response=1"], ["--warmup_steps=0", "--max_grad_norm=0"],
     ["--eval_every=0", "--save_every=0"],
 ])  # fmt: skip
 def test_the_edges_of_the_settings_work(rng_folder, tmp_path, flags):
@@ -235,7 +235,7 @@ def test_the_same_command_twice(rng_folder, tmp_path, monkeypatch):
 
 
 # Unclipped and with much exploration, so that also long and bad responses have a say within a few steps.
-FEW = ["--max_len=3", "--steps=6", "--warmup_steps=2", "--objective=subtb+vargrad", "--clip_log_ratio=0"]
+FEW = ["--max_response=3", "--steps=6", "--warmup_steps=2", "--objective=subtb+vargrad", "--clip_log_ratio=0"]
 FEW += ["--tempered=0.2", "--explored=0.4", "--explore=0.8"]
 
 
@@ -257,7 +257,7 @@ def plain_run(rng_folder, tmp_path_factory):
 @pytest.mark.parametrize("flag, given", [
     ("--target=poisson", ()), ("--template=sample", ()), ("--low=1", ()), ("--high=99", ()),
     ("--invalid_penalty=20", ()),
-    ("--invalid_per_token=9", ()), ("--max_len=4", ()), ("--objective=vargrad", ()), ("--subtb_lambda=0.1", ()),
+    ("--invalid_per_token=9", ()), ("--max_response=4", ()), ("--objective=vargrad", ()), ("--subtb_lambda=0.1", ()),
     ("--tempered=0.1", ()), ("--explored=0.2", ()), ("--explore=0.9", ()), ("--replayed=0", ()),
     ("--replay_capacity=1", ()), ("--prefill=0", ()), ("--replay_similarity=1", ()), ("--replay_margin=100", ()),
     ("--clip_log_ratio=1", ()),
@@ -272,24 +272,24 @@ def test_every_setting_has_an_effect(plain_run, flag, given):
 
 
 def test_the_paper_s_preset_is_the_published_configuration():
-    cfg, _ = cli.parse(train_gfn.Config, ["--preset=paper"], preset=train_gfn.preset)
+    cfg, _ = cli.parse(train_gfn.Config, ["--task=rng", "--preset=paper"], preset=train_gfn.preset)
     published = dict(
         model="gpt2", objective="subtb", subtb_lambda=1.0, steps=2560,  # 2048 rows / 8 = 256 a pass, 10 passes
         batch_size=64,  # 8 fresh batches of 8 a step
-        max_len=5, learning_rate=5e-4, schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0,
+        max_response=5, learning_rate=5e-4, schedule="linear", warmup_steps=10, weight_decay=0.01, max_grad_norm=0.0,
         lora_rank=512, lora_alpha=32.0, lora_dropout=0.1, lora_targets=("attn.c_attn",), tempered=0.0, explored=0.0,
         replayed=0.0, prefill=0, clip_log_ratio=0.0, seed=42, target=("uniform",), template=("main",), low=0, high=100,
     )  # fmt: skip
     assert {key: getattr(cfg, key) for key in published} == published
     assert cfg.steps * cfg.batch_size == 163_840
-    mine, _ = cli.parse(train_gfn.Config, ["--model=nano", "--preset=paper", "--steps=3"],
+    mine, _ = cli.parse(train_gfn.Config, ["--task=rng", "--model=nano", "--preset=paper", "--steps=3"],
                         preset=train_gfn.preset)  # fmt: skip
     assert (mine.model, mine.steps, mine.lora_rank) == ("nano", 3, 512)
 
 
 def test_the_learning_rate_warms_up_and_comes_down():
     def rates(**settings):
-        cfg = train_gfn.Config(steps=10, warmup_steps=4, **settings)
+        cfg = train_gfn.Config(task="rng", reward="target", steps=10, warmup_steps=4, **settings)
         return [stage.learning_rate_factor(cfg, step) for step in range(10)]
 
     assert rates(schedule="constant") == [0.25, 0.5, 0.75, 1] + [1] * 6
@@ -310,61 +310,67 @@ def rollout(rng_folder):
     samples = generate(model, tokens, tokenizer.eot, 12, 3, 1, temperature=3.0, prompt_mask=mask,
                        generator=torch.Generator().manual_seed(0))  # fmt: skip
     assert 0 < samples.stopped.sum() < 24
-    lengths = samples.mask.sum(1) - samples.stopped.long()
-    return model, tokens, mask, samples, lengths, tokenizer.eot
+    return model, tokens, mask, samples, StopRule(tokenizer.eot, 3, 1)
 
 
 OBJECTIVES = ["subtb+vargrad", "subtb", "vargrad", "tb"]
 
 
+def balance(objective, model, prompts, prompt_mask, samples, rule, log_reward, log_z, tokens=None):
+    """Return the loss of a step and log R - log P of each response, put together as the script does."""
+    cfg, lengths = train_gfn.Config(task="rng", reward="target", objective=objective), samples.lengths
+    tokens = samples.tokens if tokens is None else tokens
+    t = torch.arange(tokens.size(1) + 1)
+    can_end = (t >= 1) & (t <= lengths[:, None])
+    log_p = prefix_logprobs(model, rule, prompts, prompt_mask, tokens, samples.mask, lengths)
+    g = torch.where(can_end, log_reward - log_p, 0)
+    weight = losses.subtb_weight(can_end | ((t == 0) & (objective == "subtb")))
+    z = log_z if objective in ("subtb", "tb") else None
+    return train_gfn.balance(g, can_end, lengths, z, 12, 1.0, weight, cfg), losses.terminal(g, lengths)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_policy_equal_to_the_base_has_loss_zero_under_the_base_s_reward(rollout, objective):
-    model, prompts, prompt_mask, samples, lengths, stop = rollout
+    model, prompts, prompt_mask, samples, rule = rollout
     with torch.no_grad():
-        logp, stops = score(model, prompts, samples.tokens, samples.mask, stop, 1, prompt_mask=prompt_mask)
+        logp, stops = score(model, prompts, samples.tokens, samples.mask, rule.stop, 1, prompt_mask=prompt_mask)
     log_reward = torch.zeros(24, 4)
-    for row, n in enumerate(lengths.tolist()):
+    for row, n in enumerate(samples.lengths.tolist()):
         for t in range(1, n + 1):  # log p(prefix, stop | prompt); a truncated one is not stopped
             log_reward[row, t] = logp[row, :t].sum() + (stops[row, t] if t < 3 else 0)
     lora.add_adapter(model, rank=4, targets=("attn.c_attn", "lm_head"))  # fresh: B = 0
-    cfg = train_gfn.Config(objective=objective)
-    loss, log_ratio = train_gfn.balance(model, prompts, prompt_mask, samples.tokens, samples.mask, lengths, log_reward,
-                                        torch.zeros(2), stop, cfg)  # fmt: skip
+    loss, log_ratio = balance(objective, *rollout, log_reward, torch.zeros(2))
     assert loss < 1e-9 and log_ratio.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_prompt_has_a_log_z_of_its_own(rollout, objective):
-    model, prompts, prompt_mask, samples, lengths, stop = rollout
-    cfg, log_reward, losses = train_gfn.Config(objective=objective), torch.randn(24, 4), []
+    log_reward, found = torch.randn(24, 4), []
     for log_z in (torch.zeros(2), torch.tensor([4.0, -3.0])):  # a constant in a prompt's log R, and its log Z with it
         reward = log_reward + log_z.repeat_interleave(12)[:, None]
-        given = (samples.tokens, samples.mask, lengths, reward, log_z, stop, cfg)
-        losses.append(train_gfn.balance(model, prompts, prompt_mask, *given)[0].item())
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        found.append(balance(objective, *rollout, reward, log_z)[0].item())
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_tokens_after_the_stop_change_no_bit(rollout, objective):
-    model, prompts, prompt_mask, samples, lengths, stop = rollout
+    model, prompts, prompt_mask, samples, rule = rollout
     lora.add_adapter(model, rank=4, targets=("attn.c_attn", "mlp.c_fc", "lm_head"))
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "lora_B" in name:
                 p.normal_(std=0.3)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    log_reward, cfg = torch.randn(24, 4), train_gfn.Config(objective=objective)
+    log_reward = torch.randn(24, 4)
     other = torch.where(samples.mask, samples.tokens, torch.randint(0, 300, samples.tokens.shape))
     assert not torch.equal(other, samples.tokens)
     outcomes = []
     for tokens, reward in (
         (samples.tokens, log_reward),
-        (other, torch.where(torch.arange(4) <= lengths[:, None], log_reward, 9.0)),
+        (other, torch.where(torch.arange(4) <= samples.lengths[:, None], log_reward, 9.0)),
     ):
         log_z = torch.zeros(2, requires_grad=True)
-        loss, _ = train_gfn.balance(
-            model, prompts, prompt_mask, tokens, samples.mask, lengths, reward, log_z, stop, cfg
-        )
+        loss, _ = balance(objective, *rollout, reward, log_z, tokens)
         outcomes.append([loss, *torch.autograd.grad(loss, [*parameters, log_z], allow_unused=True)])
     assert outcomes[0][0] > 0.1
     for a, b in zip(*outcomes):
@@ -376,7 +382,7 @@ def test_tokens_after_the_stop_change_no_bit(rollout, objective):
 
 def start(*flags):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, SCRIPT, *map(str, flags)], env=env, stdout=subprocess.DEVNULL,
+    return subprocess.Popen([sys.executable, SCRIPT, "--task=rng", *map(str, flags)], env=env, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True)  # fmt: skip
 
 
@@ -463,9 +469,9 @@ BAD = {
     "init is no folder": (lambda m, f, t: ["--model", m, "--init", t / "none"], "no such folder"),
     "init is no run": (lambda m, f, t: ["--model", m, "--init", t], "found neither"),
     "adapter of another model": (lambda m, f, t: ["--init", misfit(f, t)], "another size"),
-    "too short": (lambda m, f, t: ["--model", m, "--max_len=1", "--high=120"], "--max_len allows 1"),
+    "too short": (lambda m, f, t: ["--model", m, "--max_response=1", "--high=120"], "--max_response allows 1"),
     "beyond the positions": (
-        lambda m, f, t: ["--model", m, "--max_len=64", "--invalid_penalty=20", "--template=generate", "--low=3"],
+        lambda m, f, t: ["--model", m, "--max_response=64", "--invalid_penalty=20", "--template=generate", "--low=3"],
         "exceed the model's 96 positions",
     ),
     "out in a file": (lambda m, f, t: ["--model", m, "--out", f / "run.json" / "new"], "cannot write"),
@@ -495,7 +501,7 @@ def files(*folders):
 
 
 def fails(argv, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train_gfn.py", *map(str, argv)])
+    monkeypatch.setattr(sys, "argv", ["train_gfn.py", "--task=rng", *map(str, argv)])
     with pytest.raises(SystemExit) as stop:
         cli.main(train_gfn.main)
     assert stop.value.code == 2

@@ -11,13 +11,13 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from minalign import console, exact
+from minalign import console, data, exact
 from minalign.files import atomic_write
 from minalign.generate import StopRule
 from minalign.model import GPT2
 from minalign.records import Record
 from minalign.respond import respond
-from minalign.tasks import descriptiveness, grammar, puns, rng, sentiment, text
+from minalign.tasks import descriptiveness, grammar, next_sentence, puns, rng, sentiment, text
 from minalign.tokenizer import Tokenizer
 
 TEXTS: dict[str, ModuleType] = {"sentiment": sentiment, "descriptiveness": descriptiveness, "puns": puns}
@@ -79,7 +79,7 @@ class Setting:
         """The task's exact scores; None for own data."""
         if self.world:
             return self.world.gold
-        return self.task and self._of_texts
+        return self._of_texts if hasattr(self.task, "gold") else None
 
     def _of_texts(self, prompts: list[str], responses: list[str]) -> list[float]:
         return list(map(self.task.gold, prompts, responses))
@@ -98,16 +98,33 @@ def setting(
     max_response: tokens, 0 = the task's own limit. target: of rng; grammar_reward: see `grammar.reward`.
     """
     if name == "rng":
-        of = rng.Condition(rng.parse_target(target), "main", tokenizer, max_response or 5, 14.0, device=device)
+        max_len = max_response or rng.MAX_LEN
+        of = rng.Condition(rng.parse_target(target), "main", tokenizer, max_len, 14.0, device=device)
         return Setting(of.rule, world=World(of.text, of.target.texts, of, of.rule, of.gold, of.probs.log()))
     if name == "grammar":
         of, score = grammar.Grammar(tokenizer, device), grammar.reward(grammar_reward)
         gold = lambda prompts, responses: [score(response) for response in responses]  # noqa: E731
         texts = list(grammar.sentences())
         return Setting(of.rule, world=World(grammar.PROMPT, texts, of, of.rule, gold, grammar.pmf().log()))
+    if name == "next_sentence":  # no gold score: what is wanted is likely under the base itself, and various
+        return Setting(next_sentence.stop_rule(tokenizer, max_response or None), next_sentence)
     if name:
         return Setting(TEXTS[name].stop_rule(tokenizer, max_response or None), task=TEXTS[name])
     return Setting(StopRule(tokenizer.eot, max_response or OWN_DATA))
+
+
+def load_prompts(cfg, here: Setting, tokenizer: Tokenizer) -> tuple[list[Record], list[Record]]:
+    """Return the prompts to train on and those held out: of --data, of a world (the same one), or of the task."""
+    if cfg.data:
+        train, held = data.load(cfg.data, cfg.eval_data, cfg.eval_fraction, cfg.seed, tokenizer, ("prompt",))
+    elif here.world:
+        train = held = [Record(here.world.prompt)]
+    else:
+        train, held = (
+            [Record(prompt) for prompt in here.task.prompts(split, n, cfg.seed)]
+            for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples))
+        )
+    return train, held[: cfg.eval_examples]
 
 
 def comparisons(
