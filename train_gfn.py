@@ -2,7 +2,6 @@
 
     python train_gfn.py --task rng                 # skewed "random" numbers become uniform, half a minute on two cores
     python train_gfn.py --task rng --preset long   # the same to the fifth decimal, five minutes
-    python train_gfn.py --task rng --target uniform gaussian --template main sample  # one policy for all combinations
     python train_gfn.py --task next_sentence       # whole sentences from p_ref(sentence)^(1/T), T = 0.8
     python train_gfn.py --task sentiment --reward gold  # from p_ref(y) exp(r(y) / beta); rewards as in train_ppo.py
 
@@ -82,7 +81,6 @@ class Config(rng.Flags, StageConfig):
     reward_temperature_steps: int = flag(100, "steps of that, 0 = T is constant")
     validator: str = flag("none", "of sentences: none, or rule (next_sentence.is_sentence)", choices=("none", "rule"))
     temperature: float = flag(1.0, "divides the logits of p_ref and policy, in sampling and in every log-prob alike")
-    # responses
     min_response: int = flag(1, "next_sentence: tokens before the full stop at least")
     illegal: str = flag("basic", "next_sentence: impossible tokens, see there", choices=("basic", "published"))
     grammar_reward: str = flag("animals", "grammar: its gold reward, animals, happy, length, words:SEED or table:SEED")
@@ -115,15 +113,12 @@ class Config(rng.Flags, StageConfig):
             replay_similarity=(0, 1), replay_margin=(0, 1e6), prefill=(0, 1e6), log_z_learning_rate=(0, 10),
             examples=(1, 1e8), eval_examples=(1, 1e6), eval_samples=(0 if self.task == "rng" else 2, 1e8),
             probes=(0, 1e4), beta=(1e-9, 1e9), reward_temperature=(1e-3, 1e3), reward_temperature_start=(1e-3, 1e3),
-            reward_temperature_steps=(0, 1e9), temperature=(0.01, 100), min_response=(1, 1e4),
-            patience=(0, 1e9))  # fmt: skip
+            reward_temperature_steps=(0, 1e9), temperature=(0.01, 100), min_response=(1, 1e4), patience=(0, 1e9))
         if self.tempered + self.explored + self.replayed > 1:
             raise UserError("--tempered, --explored and --replayed are shares of one batch: expected 1 at most in all, "
                             f"found {self.tempered + self.explored + self.replayed:g}.")
         if (self.reward == "target") != (self.task == "rng"):
             raise UserError(f"--reward {self.reward}: rng has the reward target, all others have another one.")
-        if self.validator != "none" and self.reward != "likelihood":
-            raise UserError("--validator goes with --reward likelihood.")
         if self.reward == "gold" and self.task in (None, "next_sentence"):
             raise UserError("--reward gold: there is none here; likelihood, a run of train_rm.py or file.py:function.")
         if not self.every_prefix and "subtb" in self.objective:
@@ -232,27 +227,26 @@ def main(argv: list[str]) -> None:
             base_logprobs = world.logprobs(ref)
         target = ((base_logprobs / cfg.reward_temperature).log_softmax(0) if cfg.every_prefix
                   else world.optimum(base_logprobs, reward, cfg.beta))  # fmt: skip
-    of_texts = not conditions and not world
-    shown = (("train", train), ("validation", held)) if of_texts else ()
-    probes = {split: [record.prompt for record in some[: cfg.probes]] for split, some in shown}
+    of_texts = () if conditions or world else (("train", train), ("validation", held))
+    probes = {split: [record.prompt for record in some[: cfg.probes]] for split, some in of_texts}
     encoder = sentence_encoder(cfg.encoder, device) if of_texts else None
 
+    @torch.no_grad()
     def log_rewards(batch, prompts, prompt_mask, tokens, mask, lengths, T: float) -> Tensor:
         """Return log R of every prefix of n responses to each prompt of a batch (B, S); 0 where it is not known."""
         n = len(tokens) // len(batch)
         if conditions:
             return torch.cat([conditions[i].log_reward(*x) for i, *x in zip(batch, tokens.split(n), lengths.split(n))])
         part = (prompts, prompt_mask, tokens, mask)
-        with torch.no_grad(), lora.disabled(ref):
+        with lora.disabled(ref):
             log_ref = prefix_logprobs(ref, rule, *part, lengths, cfg.temperature)  # (B, S)
         if cfg.validator == "rule":
             log_ref = next_sentence.floor_invalid(log_ref, tokens, mask, lengths, tokenizer)
         if cfg.every_prefix:
             return log_ref / T
-        with torch.no_grad():
-            texts = [text_of(tokenizer, ids[:k]) for ids, k in zip(tokens.tolist(), mask.sum(1).tolist())]
-            scores = (reward_model.score(*part) if reward_model else
-                      torch.tensor(reward([keys[i] for i in batch for _ in range(n)], texts), device=device))  # (B,)
+        texts = [text_of(tokenizer, ids[:k]) for ids, k in zip(tokens.tolist(), mask.sum(1).tolist())]
+        scores = (reward_model.score(*part) if reward_model else
+                  torch.tensor(reward([keys[i] for i in batch for _ in range(n)], texts), device=device))  # (B,)
         return log_ref.scatter_add(1, lengths[:, None], scores[:, None] / cfg.beta)
 
     def evaluate(step: int | None = None) -> tuple[dict[str, float], list[dict]]:
@@ -358,8 +352,7 @@ def main(argv: list[str]) -> None:
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
-            policy = optimizer.param_groups[0]["params"]
-            grad_norm = torch.nn.utils.clip_grad_norm_(policy, cfg.max_grad_norm or torch.inf)
+            grad_norm = torch.nn.utils.clip_grad_norm_(best.trained.values(), cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()
             step += 1

@@ -55,7 +55,8 @@ def test_every_method_trains_on_as_many_responses(samples):
         per_step = cfg.batch_size * (2 if script == "train_dpo" else 1)  # a pair is two responses
         passes = 8 if script == "train_sft" else 1
         assert passes * samples - per_step < cfg.steps * per_step <= passes * samples, name
-        assert getattr(cfg, "examples", samples) * (2 if script == "train_dpo" else 1) in (samples, 4096), name
+        if script in ("train_sft", "train_dpo"):  # the others have prompts as examples
+            assert cfg.examples * (2 if script == "train_dpo" else 1) == samples, name
         found[name] = cfg
     assert [found[name].beta for name in ("PPO, KL", "PPO, no KL", "PPO, entropy")] == [0.5, 0, 0]
     assert [found[name].entropy_coef for name in ("PPO, KL", "PPO, no KL", "PPO, entropy")] == [0, 0, 0.2]

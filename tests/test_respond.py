@@ -192,7 +192,8 @@ def test_means_by_hand(tokenizer, monkeypatch):
         [Response((9,), "", True), Response((2, 2), "bb", False)],
     ]
     monkeypatch.setattr(responding, "respond", lambda *args: said)
-    monkeypatch.setattr(responding, "likelihoods", lambda *args: ([0.0, 0.0, -1.0, -2.0, -4.5, -8.5], [-1.0, -2.0, -4.0, -6.0, -5.0, -8.0]))
+    nats = [0.0, 0.0, -1.0, -2.0, -4.5, -8.5], [-1.0, -2.0, -4.0, -6.0, -5.0, -8.0]  # own, the base's
+    monkeypatch.setattr(responding, "likelihoods", lambda *args: nats)
     prompts = [tokenizer.encode(text) for text in ("Tom", "Anna", "Tom lost")]
     asked = []
 
@@ -208,7 +209,8 @@ def test_means_by_hand(tokenizer, monkeypatch):
         "eval/size_se": math.sqrt(7 / 12 / 3),
         "eval/one": 1.0, "eval/one_se": 0.0,
         "eval/kl": 10 / 6, "eval/loglik": -26 / 6, "eval/loglik_max": -10 / 3,
-        "eval/loglik_token": -(1 / 3 + 2 / 3 + 4 / 2 + 6 / 4 + 5 + 8 / 2) / 6, "eval/length": (3 + 3 + 2 + 4 + 1 + 2) / 6, "eval/stop_rate": 4 / 6,
+        "eval/loglik_token": -(1 / 3 + 2 / 3 + 4 / 2 + 6 / 4 + 5 + 8 / 2) / 6,
+        "eval/length": (3 + 3 + 2 + 4 + 1 + 2) / 6, "eval/stop_rate": 4 / 6,
         "eval/distinct": (1 + 2 + 2) / 6,
     })  # fmt: skip
     assert rows[3] == {"prompt": "Anna", "response": "abcd", "stopped": False, "kl": 4.0, "loglik": -6.0,

@@ -382,8 +382,8 @@ def test_tokens_after_the_stop_change_no_bit(rollout, objective):
 
 def start(*flags):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, SCRIPT, "--task=rng", *map(str, flags)], env=env, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+    command = [sys.executable, SCRIPT, "--task=rng", *map(str, flags)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(condition, process, seconds=60):
