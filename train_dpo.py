@@ -34,7 +34,7 @@ from minalign.tasks.setting import TEXTS, WORLDS, comparisons, setting
 PRESETS = {
     None: {},
     "rng": dict(batch_size=128, learning_rate=2e-3, lora_targets=("attn.c_attn", "lm_head")),
-    "grammar": dict(steps=400, batch_size=256, learning_rate=2e-3, examples=100_000, beta=1.0, label_noise=0.5,
+    "grammar": dict(steps=510, batch_size=256, learning_rate=2e-3, examples=130_000, beta=1.0, label_noise=0.5,
                     lora_targets=lora.TARGETS),
     "sentiment": dict(temperature=0.7, label_noise=0.2),
     "descriptiveness": dict(temperature=0.7, label_noise=0.3),
