@@ -2,6 +2,8 @@
 
     python -m minalign.compare                       # rng: SFT, PPO (three ways), DPO and GFN beside their own optima
     python -m minalign.compare --task sentiment      # reward against KL: PPO, DPO and best-of-n
+    python -m minalign.compare --task next_sentence  # likelihood against diversity: GFN, sampling and beam search
+    python -m minalign.compare --task grammar --init SFT_RUN    # the same, exactly; SFT_RUN of train_sft.py
 
 It starts the scripts as a user would, one after the other, and reads their run folders; a run that is already there is
 not repeated. On rng all responses can be listed, so each method's optimum p* and each result are exact distributions.
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from minalign import cli, exact, plot
+from minalign import bon, cli, exact, plot, sentences, tempered
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write, read_json
@@ -26,12 +28,13 @@ from minalign.rewards import from_run
 from minalign.stage import load_policy
 from minalign.tasks.setting import setting
 
+TEXTS, SENTENCES = ("sentiment", "descriptiveness"), {"next_sentence": sentences, "grammar": tempered}
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
 class Config:
-    task: str = flag("rng", "what to compare on", choices=("rng", "sentiment", "descriptiveness"))
+    task: str = flag("rng", "what to compare on", choices=("rng", *TEXTS, *SENTENCES))
     model: str = flag("nano", "nano (bundled), a hub id such as gpt2, or a folder with GPT-2 weights")
     samples: int = flag(0, "responses that each method trains on; 0 = 100,000 on rng, 10,000 on texts")
     seed: int = flag(1, "of every run")
@@ -39,6 +42,11 @@ class Config:
     beta: float = flag(1.0, "rng: KL coefficient of PPO; of DPO, with labels at noise 1")
     entropy: float = flag(0.1, "rng: entropy coefficient of the third PPO")
     temperature: float = flag(0.7, "texts: of all sampling and log-probs (that of Ziegler et al.)")
+    init: str | None = flag(None, "grammar, next_sentence: folder of a run that is the base; grammar needs one of SFT")
+    steps: int = flag(0, "grammar, next_sentence: of each GFN; 0 = those of train_gfn.py")
+    prompts: int = flag(64, "next_sentence: held-out prompts")
+    n: int = flag(8, "next_sentence: sentences a prompt")
+    encoder: str = flag("nano", "next_sentence: of texts, for diversity: nano, a hub id or a folder")
 
 
 def start(script: str, out: Path, *flags: str) -> dict:
@@ -153,8 +161,7 @@ def compare_texts(cfg: Config, out: Path) -> None:
 def best_of_n(cfg: Config, out: Path, n_max: int = 64, prompts: int = 128) -> list[dict]:
     """Return gold score and KL of best-of-n by gold score and by reward, n = 1, 2, 4 ... n_max, of the base's samples.
 
-    The KL is the analytic bound log n - (n - 1)/n (Stiennon et al. 2020). Each mean over n of n_max samples is exact:
-    the k-th smallest of them is the best of n with probability C(k - 1, n - 1) / C(n_max, n).
+    The KL is the analytic bound, each mean is over all subsets of n of the n_max samples: see `bon`.
     """
     model, tokenizer, base = load_policy(cfg.model)
     model.requires_grad_(False)
@@ -168,21 +175,39 @@ def best_of_n(cfg: Config, out: Path, n_max: int = 64, prompts: int = 128) -> li
     reward = torch.tensor(from_run(str(out / "rm"), model, base)(repeated, texts)).view(-1, n_max)
     found = []
     for method, by in (("best of n by gold", gold), ("best of n by RM", reward)):
-        ranked = gold.gather(1, by.argsort(1)).mean(0)  # (n_max,) mean gold score of the k-th smallest
+        means = bon.curve(by, gold).mean(0).tolist()  # (n_max,)
         for n in (2**i for i in range(n_max.bit_length())):
-            weights = [math.comb(k, n - 1) / math.comb(n_max, n) for k in range(n_max)]
-            mean = (ranked @ torch.tensor(weights, dtype=torch.float64)).item()
-            found.append({"method": method, "n": n, "kl": math.log(n) - (n - 1) / n, "gold": mean})
+            found.append({"method": method, "n": n, "kl": bon.kl_bound(n), "gold": means[n - 1]})
     return found
+
+
+# ---------------------------------------------------------------- sentences: the price of likelihood in diversity
+
+
+def compare_sentences(cfg: Config, out: Path) -> None:
+    """Compare GFlowNets, at several temperatures of their reward, with decoding: see `sentences` and `tempered`."""
+    flags = ["--task", cfg.task, "--model", cfg.model, "--seed", str(cfg.seed)]
+    flags += ["--init", cfg.init] if cfg.init else []
+    flags += ["--steps", str(cfg.steps)] if cfg.steps else []
+
+    def train(T: float) -> Path:
+        start("train_gfn", out / f"gfn-{T:g}", *flags, "--reward_temperature", str(T))
+        return out / f"gfn-{T:g}"
+
+    SENTENCES[cfg.task].compare(cfg, out, train)
 
 
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv)
     cfg.samples = cfg.samples or (100_000 if cfg.task == "rng" else 10_000)
-    cli.check_ranges(cfg, samples=(512, 1e9), beta=(1e-6, 1e6), entropy=(0, 1e3), temperature=(0.01, 100))
+    cli.check_ranges(cfg, samples=(512, 1e9), beta=(1e-6, 1e6), entropy=(0, 1e3), temperature=(0.01, 100),
+                     steps=(0, 1e9), prompts=(2, 1e6), n=(2, 1e4))  # fmt: skip
+    if cfg.init and cfg.task not in SENTENCES or cfg.task == "grammar" and not cfg.init:
+        raise UserError("--init SFT_RUN goes with --task grammar, which needs it: the bare base says none of its "
+                        "sentences.\npython train_sft.py --task grammar --out SFT_RUN")  # fmt: skip
     cli.show(cfg, changed)
     out = Path(cfg.out or f"runs/compare-{cfg.task}")
-    (compare_rng if cfg.task == "rng" else compare_texts)(cfg, out)
+    (compare_rng if cfg.task == "rng" else compare_texts if cfg.task in TEXTS else compare_sentences)(cfg, out)
 
 
 if __name__ == "__main__":

@@ -222,36 +222,43 @@ def diversity(folder: Path) -> Path:
 def sentences(folder: Path) -> Path:
     """Draw log-likelihood under the base against diversity, with 95 % intervals, from compare.json.
 
-    Panels: the mean and the best sentence of a prompt, a sentence and a token. Dashed: five times the sentences.
+    Panels: the mean and the best sentence of a prompt, a sentence and a token. Dashed: of five times the sentences.
     """
     data = json.loads((Path(folder) / "compare.json").read_text())
-    rows, styles = data["rows"], {"GFN": COLORS["policy"], "temperature": COLORS["target"]}
+    lines = ("GFN", "temperature")
+    colors = {"GFN": COLORS["policy"], "temperature": COLORS["target"], "top": "#8c6bb1", "nucleus": "#e0902f",
+              "beam": "#2f9e5b", "diverse beam": "#c23b3b"}  # fmt: skip
+    families: dict[tuple[str, bool], list] = {}  # (method, more sentences) -> (its setting, row)
+    for name, row in data["rows"].items():
+        words = name.split()
+        setting = [word for word in words if word[0].isdigit() or word[0] == "x"]
+        family = row["line"] or " ".join(word for word in words if word not in setting)
+        families.setdefault((family, row["n"] > data["n"]), []).append((" ".join(setting) or name, row))
     figure, axes = _figure(2, 2, (10.0, 8.0))
     for ax, key in zip(axes.flat, ("mean", "max", "token_mean", "token_max")):
-        for line, color in styles.items():
-            for more in (False, True) if key.endswith("max") else (False,):
-                mine = [(name, row) for name, row in rows.items() if (row["line"], row["n"] > data["n"]) == (line, more)]
-                mine.sort(key=lambda item: item[1]["diversity"])
-                points = [(row["diversity"], row[key]) for _, row in mine]
-                label = line if line == "GFN" else "token temperature"
-                ax.plot(*zip(*points), color=color, linewidth=1.2, linestyle="--" if more else "-", marker="o",
-                        markersize=3, label=label + more * f", {mine[-1][1]['n']} sentences")  # fmt: skip
-                for name, row in mine if not more else ():
-                    ax.annotate(name.split()[-1], (row["diversity"], row[key]), (4, 4), textcoords="offset points",
-                                fontsize=7, color=color)  # fmt: skip
-        for name, row in rows.items():
-            if row["n"] > data["n"]:
-                continue
-            ends = [[[row[k] - row[f"{k}_low"]], [row[f"{k}_high"] - row[k]]] for k in (key, "diversity")]
-            ax.errorbar(row["diversity"], row[key], *ends, fmt="o", markersize=3, linewidth=0.8,
-                        color=styles.get(row["line"], "#c0561f"))  # fmt: skip
-            if not row["line"]:
-                ax.annotate(name, (row["diversity"], row[key]), (4, -9), textcoords="offset points", fontsize=7)
+        for (family, more), points in families.items():
+            if more and (family not in lines or not key.endswith("max")):
+                continue  # more sentences raise the best of them only
+            points = sorted(points, key=lambda point: point[1]["diversity"])
+            x, y = ([row[k] for _, row in points] for k in ("diversity", key))
+            # Below zero only by rounding, where all prompts are alike; matplotlib would refuse it.
+            ends = [[[max(0, row[k] - row[f"{k}_low"]) for _, row in points],
+                     [max(0, row[f"{k}_high"] - row[k]) for _, row in points]] for k in (key, "diversity")]  # fmt: skip
+            style = ("o--" if more else "o-") if family in lines else "D"
+            label = "token " * (family == "temperature") + family + more * f" x{points[0][1]['n'] // data['n']}"
+            ax.errorbar(x, y, *([] if more else ends), fmt=style, color=colors[family], elinewidth=0.4, linewidth=1.2,
+                        markersize=3.5, label=label)  # fmt: skip
+            for setting, row in points if not more else ():
+                ax.annotate(setting, (row["diversity"], row[key]), (4, 4), textcoords="offset points", fontsize=7,
+                            color=colors[family])  # fmt: skip
+        # Greedy's one sentence, at diversity 0, is where the curve of the temperature comes from, far on the left.
+        ax.set_xlim(left=0.9 * min(row["diversity"] for row in data["rows"].values() if row["diversity"] > 0))
         whose, unit = ("best" if key.endswith("max") else "mean"), ("token" if key.startswith("token") else "sentence")
         ax.set_title(f"{whose} of {data['n']} sentences, nats a {unit}", fontsize=10, loc="left")
         ax.set_xlabel("diversity: 1 - mean cosine", fontsize=10)
         ax.set_ylabel("log-likelihood under the base", fontsize=10)
-    axes[0, 1].legend(frameon=False, fontsize=8)
+    entries = axes[0, 1].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     path = Path(folder) / "sentences.png"
     figure.savefig(path, dpi=160)
     return path
