@@ -163,6 +163,13 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+def _embedding(n: int, width: int) -> nn.Embedding:
+    weight = torch.empty(n, width)
+    if not weight.is_meta:
+        return nn.Embedding(n, width)
+    return nn.Embedding.from_pretrained(weight, freeze=False)  # the other one would import torch._dynamo: two seconds
+
+
 class GPT2(nn.Module):
     """GPT-2 with a tied (or explicit) output head and optional scalar heads (`add_head`)."""
 
@@ -171,8 +178,8 @@ class GPT2(nn.Module):
         self.config = config
         self.transformer = nn.ModuleDict(
             dict(
-                wte=nn.Embedding(config.vocab_size, config.n_embd),
-                wpe=nn.Embedding(config.n_positions, config.n_embd),
+                wte=_embedding(config.vocab_size, config.n_embd),
+                wpe=_embedding(config.n_positions, config.n_embd),
                 h=nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
                 ln_f=nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon),
             )
@@ -181,13 +188,14 @@ class GPT2(nn.Module):
         self.heads = nn.ModuleDict()
         self.apply(self._init)
         for name, weight in self.named_parameters():
-            if name.endswith("c_proj.weight"):  # GPT-2, section 2.3: 2L of them add up in the residual stream
+            if name.endswith("c_proj.weight") and not weight.is_meta:
+                # GPT-2, section 2.3: 2L of them add up in the residual stream.
                 nn.init.normal_(weight, std=config.initializer_range / math.sqrt(2 * config.n_layer))
         if config.tie_word_embeddings:
             self.lm_head.weight = self.transformer.wte.weight
 
     def _init(self, module: nn.Module) -> None:
-        if isinstance(module, (nn.Linear, nn.Embedding)):
+        if isinstance(module, (nn.Linear, nn.Embedding)) and not module.weight.is_meta:
             nn.init.normal_(module.weight, std=self.config.initializer_range)
             if getattr(module, "bias", None) is not None:
                 nn.init.zeros_(module.bias)
