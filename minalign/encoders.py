@@ -323,17 +323,19 @@ def _nano(device: torch.device | str, batch_size: int) -> SentenceEncoder:
     return SentenceEncoder("nano hidden states", rows, centre)
 
 
-def classifier(name: str, device: torch.device | str = "cpu", batch_size: int = 32) -> Classifier:
+def classifier(
+    name: str, device: torch.device | str = "cpu", batch_size: int = 32, flag: str = "--nli"
+) -> Classifier:
     """Return a frozen classifier of texts or pairs of texts, such as roberta-large-mnli.
 
-    name: a hub id or folder of a BERT or RoBERTa with a classification head. The labels, and their order, are those
-    of config.json's `id2label`. Pairs are cut at the model's length, the longer text first.
+    name: a hub id or folder of a BERT or RoBERTa with a classification head. flag: what messages call it. The labels,
+    and their order, are those of config.json's `id2label`. Pairs are cut at the model's length, the longer text first.
     Raises UserError where there is no such head, where it is not for one of several classes, and as `sentence_encoder`.
     """
     if name == "nano":
-        raise UserError("--nli nano: the bundled model is no classifier.\nGive a hub id such as roberta-large-mnli, "
+        raise UserError(f"{flag} nano: the bundled model is no classifier.\nGive a hub id such as roberta-large-mnli, "
                         "or a folder with a BERT or RoBERTa and its classification head.")  # fmt: skip
-    folder = _find(name, "--nli", "")
+    folder = _find(name, flag, "")
     _, raw = _read_config(folder)
     names = raw.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # transformers writes no names where it has two
     labels = [str(names.get(str(i))).upper() for i in range(len(names))]

@@ -63,7 +63,7 @@ def classified(spec: str, device: torch.device) -> Score:
     name, _, label = spec.partition(":")[2].rpartition(":")
     if not name or not label:
         raise UserError(f"--reward {spec}: expected classifier:MODEL:LABEL, a hub id or folder and one of its labels.")
-    model = classifier(name, device)
+    model = classifier(name, device, flag="--reward classifier:")
     if label.upper() not in model.labels:
         raise UserError(f"--reward {spec}: expected a label of {name}: {', '.join(model.labels)}.")
     column = model.labels.index(label.upper())

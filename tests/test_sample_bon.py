@@ -281,7 +281,7 @@ def test_a_classifier_reads_prompt_and_response(monkeypatch):
             return torch.stack([1 - good, good], 1)
 
     asked = []
-    monkeypatch.setattr(scores, "classifier", lambda name, device: asked.append(name) or Fake())
+    monkeypatch.setattr(scores, "classifier", lambda name, device, flag: asked.append(name) or Fake())
     rows = [{"prompt": "It is", "response": r} for r in (" good.", " bad.")] + [{"prompt": "good", "response": "?"}]
     assert scores.classified("classifier:some/model:positive", torch.device("cpu"))(rows) == [1.0, 0.0, 1.0]
     assert scores.classified("classifier:C:/a folder:NEGATIVE", torch.device("cpu"))(rows) == [0.0, 1.0, 0.0]
