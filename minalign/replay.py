@@ -75,10 +75,12 @@ class ReplayBuffer:
         return None
 
     def sample(
-        self, key: str, n: int, rng: random.Random, max_len: int, stop: int, temperature: float = 1.0
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, key: str, n: int, rng: random.Random, max_len: int, stop: int, temperature: float = 1.0,
+        ends: tuple[int, ...] = (), ends_after: int = 0,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Draw n stored responses uniformly with replacement.
 
+        ends, ends_after: see `StopRule`; no stop follows a response that ends with one of them.
         Returns tokens (n, max_len) padded with the stop, mask (n, max_len) with the stop inside, and log_reward
         (n, max_len + 1) at `temperature`, 0 beyond a response's end; all on the CPU. Raises KeyError where the prompt
         has no entry yet.
@@ -89,8 +91,9 @@ class ReplayBuffer:
         for i, (response, rewards) in enumerate(drawn):
             tokens[i, : len(response)] = torch.tensor(response, dtype=torch.int64)
             log_reward[i, : len(rewards)] = rewards / temperature
-        lengths = torch.tensor([len(response) for response, _ in drawn])
-        mask = torch.arange(max_len) <= lengths[:, None]
+        over = [len(r) >= max(ends_after, 1) and r[-1] in ends for r, _ in drawn]
+        lengths = torch.tensor([len(r) + (not end) for (r, _), end in zip(drawn, over)])  # with the stop
+        mask = torch.arange(max_len) < lengths[:, None]
         return tokens, mask, log_reward
 
     def pack(self) -> tuple[dict[str, Tensor], dict]:

@@ -22,7 +22,7 @@ from minalign.model import GPT2
 from minalign.run import Run, run_name
 from minalign.tokenizer import Tokenizer
 
-LOWER_IS_BETTER = ("loss", "perplexity", "kl", "tv", "error", "length")
+LOWER_IS_BETTER = ("loss", "perplexity", "kl", "tv", "error", "length", "_var")
 
 
 @dataclass
@@ -106,7 +106,7 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
 
 def _forget(folder: Path) -> None:
     """Remove the folder of a run that failed before its first step, so that its name is free again."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json"}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json", "probes.jsonl"}:
         shutil.rmtree(folder)
 
 

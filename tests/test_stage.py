@@ -3,6 +3,7 @@
 Chains of stages (`load_policy`, `save_policy`) are tested in test_train_gfn.py and test_rewards.py.
 """
 
+import math
 import random
 
 import pytest
@@ -166,7 +167,10 @@ def test_the_best_survives_a_resume():
     best.restore()
     assert weight.item() == 1 and set(best.tensors) == {"best.w"}
     best.see(4, {"eval/loss": 0.1})
-    assert best.meta() == {"value": 0.1, "step": 4}
+    assert best.meta() == {"value": 0.1, "step": 4, "since": 0}
+    best.see(5, {"eval/loss": 0.1})
+    best.see(6, {"eval/loss": math.nan})
+    assert best.meta() == {"value": 0.1, "step": 4, "since": 2}  # evaluations, for --patience
 
 
 def test_a_checkpoint_is_a_copy():

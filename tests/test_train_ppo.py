@@ -101,7 +101,8 @@ def test_a_run_folder_is_complete(finished):
                                                                     ] == [10, 20]  # fmt: skip
     more = {"objective/kl_coef", "objective/length", "objective/stop_rate", "grad_norm"}
     assert all(TRL | more <= row.keys() for row in rows)
-    after = {f"eval/{key}" for key in ("score", "score_se", "kl", "length", "stop_rate", "distinct")}
+    after = {f"eval/{key}" for key in ("score", "score_se", "kl", "loglik", "loglik_max", "loglik_token", "length",
+                                       "stop_rate", "distinct")}  # fmt: skip
     result = result_of(finished)
     times = {"steps", "seconds", "peak_memory_mb", "beta"}
     assert result.keys() == after | {f"base_{key}" for key in after} | times

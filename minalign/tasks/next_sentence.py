@@ -106,15 +106,18 @@ def is_sentence(response: str) -> bool:
     )
 
 
-def floor_invalid(log_ref: Tensor, tokens: Tensor, mask: Tensor, lengths: Tensor, tokenizer: Tokenizer) -> Tensor:
-    """Return log_ref with INVALID nats at most for each prefix that is no sentence, a full stop put after it.
+def floor_invalid(
+    log_ref: Tensor, tokens: Tensor, mask: Tensor, lengths: Tensor, tokenizer: Tokenizer, stop: int | None = None
+) -> Tensor:
+    """Return log_ref with INVALID nats at most for each prefix that is no sentence, with its stop.
 
     log_ref: (B, S) log-probs of prefixes as whole responses. tokens, mask: (B, R), lengths: (B,) as `generate` returns.
+    stop: the full stop (default), or the end of the text, which is not part of a response's text.
     """
-    worth = log_ref.clone()
+    worth, full_stop = log_ref.clone(), "" if stop == tokenizer.eot else "."
     for i, (ids, n, end) in enumerate(zip(tokens.tolist(), lengths.tolist(), mask.sum(1).tolist())):
         for t in range(n + 1):
-            said = tokenizer.decode(ids[:end]) if t == n else tokenizer.decode(ids[:t]) + "."
+            said = tokenizer.decode(ids[:t]) + (full_stop if t < n or end > n else "")
             if not is_sentence(said):
                 worth[i, t] = worth[i, t].clamp(max=INVALID)
     return worth
