@@ -222,7 +222,8 @@ def diversity(folder: Path) -> Path:
 def sentences(folder: Path) -> Path:
     """Draw log-likelihood under the base against diversity, with 95 % intervals, from compare.json.
 
-    Panels: the mean and the best sentence of a prompt, a sentence and a token. Dashed: of five times the sentences.
+    Panels: the mean and the best sentence of a prompt, a sentence and a token. What samples is drawn from as many
+    sentences as there are where the mean is (the same, with less noise), else from n; dashed: the best of five times n.
     """
     data = json.loads((Path(folder) / "compare.json").read_text())
     lines = ("GFN", "temperature")
@@ -237,24 +238,28 @@ def sentences(folder: Path) -> Path:
     figure, axes = _figure(2, 2, (10.0, 8.0))
     for ax, key in zip(axes.flat, ("mean", "max", "token_mean", "token_max")):
         for (family, more), points in families.items():
-            if more and (family not in lines or not key.endswith("max")):
-                continue  # more sentences raise the best of them only
+            best = key.endswith("max")
+            if more and best and family not in lines or not more and not best and (family, True) in families:
+                continue
             points = sorted(points, key=lambda point: point[1]["diversity"])
             x, y = ([row[k] for _, row in points] for k in ("diversity", key))
             # Below zero only by rounding, where all prompts are alike; matplotlib would refuse it.
             ends = [[[max(0, row[k] - row[f"{k}_low"]) for _, row in points],
                      [max(0, row[f"{k}_high"] - row[k]) for _, row in points]] for k in (key, "diversity")]  # fmt: skip
-            style = ("o--" if more else "o-") if family in lines else "D"
-            label = "token " * (family == "temperature") + family + more * f" x{points[0][1]['n'] // data['n']}"
-            ax.errorbar(x, y, *([] if more else ends), fmt=style, color=colors[family], elinewidth=0.4, linewidth=1.2,
+            dashed = more and best
+            style = ("o--" if dashed else "o-") if family in lines else "D"
+            label = "token " * (family == "temperature") + family + dashed * f" x{points[0][1]['n'] // data['n']}"
+            ax.errorbar(x, y, *([] if dashed else ends), fmt=style, color=colors[family], elinewidth=0.4, linewidth=1.2,
                         markersize=3.5, label=label)  # fmt: skip
-            for setting, row in points if not more else ():
-                ax.annotate(setting, (row["diversity"], row[key]), (4, 4), textcoords="offset points", fontsize=7,
+            for setting, row in points if not dashed else ():
+                name = setting.rpartition("x")[0].strip() or "base" if more else setting
+                ax.annotate(name, (row["diversity"], row[key]), (4, 4), textcoords="offset points", fontsize=7,
                             color=colors[family])  # fmt: skip
         # Greedy's one sentence, at diversity 0, is where the curve of the temperature comes from, far on the left.
         ax.set_xlim(left=0.9 * min(row["diversity"] for row in data["rows"].values() if row["diversity"] > 0))
         whose, unit = ("best" if key.endswith("max") else "mean"), ("token" if key.startswith("token") else "sentence")
-        ax.set_title(f"{whose} of {data['n']} sentences, nats a {unit}", fontsize=10, loc="left")
+        ax.set_title(f"{whose} of {data['n']} sentences, nats a {unit}" if whose == "best" else f"mean, nats a {unit}",
+                     fontsize=10, loc="left")  # fmt: skip
         ax.set_xlabel("diversity: 1 - mean cosine", fontsize=10)
         ax.set_ylabel("log-likelihood under the base", fontsize=10)
     entries = axes[0, 1].get_legend_handles_labels()

@@ -40,7 +40,8 @@ class RewardHead(nn.Module):
         # Ziegler et al.: N(0, 1 / (d + 1)), so that rewards start with a variance of about one.
         self.weight = nn.Parameter(torch.randn(width).to(device) / math.sqrt(width + 1))
         self.gain = nn.Parameter(torch.ones((), device=device))
-        self.bias = nn.Parameter(torch.zeros((), device=device))
+        # Not trained: comparisons say nothing about it, and Adam would make steps of its rounding noise.
+        self.register_buffer("bias", torch.zeros((), device=device))
         # Log-odds of a preference a unit of reward: what `normalise` takes out of the scale, preferences keep.
         self.register_buffer("log_odds", torch.ones((), device=device))
 

@@ -286,7 +286,7 @@ def test_a_reward_whose_optimum_is_junk_is_refused():
 
 def test_strings_that_are_too_long_are_refused():
     with pytest.raises(
-        UserError, match="'100' needs 3 tokens in this vocabulary, --max_len allows 2.\nSet --max_len 3"
+        UserError, match="'100' needs 3 tokens in this vocabulary, --max_response allows 2.\nSet --max_response 3"
     ):
         digits(max_len=2)
 

@@ -62,7 +62,8 @@ def test_a_run_folder_is_complete(finished):
     assert [row["step"] for row in rows] == list(range(1, 21))
     assert all(TRL | {"loss", "grad_norm", "lr", "epoch"} <= row.keys() for row in rows)
     assert [row["step"] for row in rows if "eval/loss" in row] == [10, 20]
-    after = {f"eval/{key}" for key in (*TRL, "loss", "kl", "length", "stop_rate", "distinct")}
+    after = {f"eval/{key}" for key in (*TRL, "loss", "kl", "loglik", "loglik_max", "loglik_token", "length",
+                                       "stop_rate", "distinct")}  # fmt: skip
     result = result_of(finished)
     assert result.keys() == after | {f"base_{key}" for key in after} | {"steps", "seconds", "peak_memory_mb"}
     samples = lines(finished / "samples.jsonl")
