@@ -25,6 +25,7 @@ In Python:
 """
 
 import json
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,9 +201,9 @@ def find_scores(cfg: Config, here: Setting, policy: GPT2, base: str, tokenizer: 
 
 
 def numbers_of(rows: Rows) -> list[str]:
-    """Return the names of the scores that are a number in every row."""
+    """Return the names of the scores that are a finite number in every row."""
     return [name for name in (rows[0]["scores"] if rows else ())
-            if all(type(row["scores"].get(name)) in (int, float) for row in rows)]  # fmt: skip
+            if all(type(x := row["scores"].get(name)) in (int, float) and math.isfinite(x) for row in rows)]
 
 
 def curves(told: list[Rows], names: list[str], by: str, N: int) -> dict[str, dict[str, list[float | None]]]:

@@ -117,8 +117,8 @@ class Config(rng.Flags, StageConfig):
         if self.tempered + self.explored + self.replayed > 1:
             raise UserError("--tempered, --explored and --replayed are shares of one batch: expected 1 at most in all, "
                             f"found {self.tempered + self.explored + self.replayed:g}.")
-        if (self.reward == "target") != (self.task == "rng"):
-            raise UserError(f"--reward {self.reward}: rng has the reward target, all others have another one.")
+        if (self.reward == "target") != (self.task == "rng") or self.task in WORLDS and self.validator != "none":
+            raise UserError(f"--reward {self.reward}: rng has target, no other; rng and grammar have no --validator.")
         if self.reward == "gold" and self.task in (None, "next_sentence"):
             raise UserError("--reward gold: there is none here; likelihood, a run of train_rm.py or file.py:function.")
         if not self.every_prefix and "subtb" in self.objective:
@@ -140,7 +140,7 @@ def reward_temperature(cfg: Config, step: int) -> float:
     """Return T at a step, counted from 0."""
     if cfg.reward != "likelihood":
         return 1.0
-    progress = min(1.0, step / cfg.reward_temperature_steps) if cfg.reward_temperature_steps else 1.0
+    progress = min(1.0, step / min(cfg.steps, cfg.reward_temperature_steps)) if cfg.reward_temperature_steps else 1.0
     return cfg.reward_temperature_start + progress * (cfg.reward_temperature - cfg.reward_temperature_start)
 
 

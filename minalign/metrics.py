@@ -212,7 +212,8 @@ def embedding_diversity(vectors: Tensor) -> float:
     compare numbers of one encoder only.
     """
     total = vectors.double().sum(0)
-    return _unlike(float(total @ total), len(vectors))
+    unlike = _unlike(float(total @ total), len(vectors))
+    return 0.0 if -1e-6 < unlike < 0 else unlike  # of equal texts: rounding of vectors in float32
 
 
 def vendi(kernel: Tensor, q: float = 1.0) -> float:

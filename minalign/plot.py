@@ -84,7 +84,7 @@ def curves(folder: Path, keys: list[str], logarithmic: bool = True) -> Path:
     figure, axes = _figure(1, len(keys), (3.4 * len(keys), 2.7))
     for ax, key in zip(axes[0], keys):
         points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-        ax.plot(*zip(*points), color=COLORS["policy"], linewidth=1.2)
+        ax.plot(*zip(*points), color=COLORS["policy"], linewidth=1.2, marker="o" if len(points) < 4 else None)
         if logarithmic and all(value > 0 for _, value in points):
             ax.set_yscale("log")
         ax.set_xlabel("step", fontsize=10)

@@ -80,6 +80,11 @@ def read_rows(name: str) -> list[dict]:
         raise UserError(f"{path}: no such file\nexpected a samples.jsonl, or a run folder that has one")
     decodes = path.name.removesuffix(".gz").endswith(".json")
     rows = read_decodes(path) if decodes else read_jsonl(path, ("prompt", "response"))
+    for number, row in enumerate(rows, 1):
+        for key, kind, what in (("scores", dict, "an object"), ("stopped", bool, "true or false"),
+                                ("split", str, "a text")):  # fmt: skip
+            if key in row and not isinstance(row[key], kind):
+                raise UserError(f"{path}, sample {number}: {key}: expected {what}, found {str(row[key])[:60]}")
     steps = {row["step"] for row in rows if isinstance(row.get("step"), int)}
     if len(steps) > 1:
         last = max(steps)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from minalign import console
 from minalign.data import chunks, encode, pad_responses
 from minalign.encoders import classifier
 from minalign.errors import UserError
@@ -44,7 +45,9 @@ def likelihood(base: GPT2, tokenizer: Tokenizer, rule: StopRule, batch: int = 25
     def of(rows: Rows) -> list[float]:
         found: list[float] = []
         records = [Record(row["prompt"], (row["response"],)) for row in rows]
-        encoded, _ = encode(records, tokenizer, rule, base.config.n_positions)
+        encoded, report = encode(records, tokenizer, rule, base.config.n_positions)
+        if report.n_responses_cut or report.n_prompts_cut:
+            console.warn("likelihood", f"the likelihood counts what the stop rule leaves of a text: {report}.")
         for prompt, same in itertools.groupby(encoded, key=lambda e: e.prompt):  # which is encoded once
             asked = torch.tensor([prompt or [tokenizer.eot]], device=base.device)
             for part in chunks([e.responses[0] for e in same], batch):

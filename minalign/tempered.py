@@ -43,7 +43,9 @@ def token_temperature(
     def missing(t: float) -> float:
         return entropy(logprobs(t).log_softmax(0)) - wanted
 
-    a, b = missing(low), missing(high)
+    # Given a listed string, the entropy rises with the temperature only up to about 1, and beyond that it may fall.
+    top = next((t for t in (1.0, 1.25, 1.5, high) if missing(t) >= 0), high)
+    high, a, b = top, missing(low), missing(top)
     if a * b > 0:
         raise UserError(f"no token temperature from {low:g} to {high:g} has an entropy of {wanted:.3f} nats; they have "
                         f"{wanted + a:.3f} to {wanted + b:.3f}.")  # fmt: skip

@@ -67,7 +67,7 @@ def test_the_published_ids_are_those_of_gpt2():
 
 @pytest.mark.parametrize("response, good", [
     (" Tom lost his lantern.", True), (' "I see," said Anna.', True), (" 3 boats left the harbour.", True),
-    (' Anna said, "I see."', True), (" Where is it now?", True),
+    (' Anna said, "I see."', True), (" Where is it now?", True), (' "Where is it now?', True),
     (" Tom lost.", False), (" tom lost his lantern.", False), (" Tom lost his lantern", False),
     (' "I see, said Anna.', False), (" Tom lost lost it.", False), ("", False), (" . . .", False),
 ])  # fmt: skip
@@ -150,6 +150,7 @@ def test_the_command_writes_prompts_that_training_reads(nano, tmp_path, monkeypa
 @pytest.mark.parametrize("argv, words", [
     ([], "expected files of text"), (["none.txt"], "No such file"), (["bad.txt"], "UTF-8, found the byte 0xe9"),
     (["few.txt"], "no prompt in 1 passages"), (["few.txt", "--n=0"], "--n: expected 1"),
+    (["few.txt", "--out=a.png"], "the figure gets that name"), (["few.txt", "--min_tokens=40"], "--max_tokens: exp"),
 ])  # fmt: skip
 def test_errors_of_the_command(argv, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -186,3 +187,8 @@ def test_the_published_preset_value_by_value():
         patience=10, keep_best="eval/loglik", eval_every=38, seed=27, validator="none", reward="likelihood",
     )  # fmt: skip
     assert {key: getattr(cfg, key) for key in published} == published
+
+
+def test_a_sentence_must_be_able_to_end(nano):
+    with pytest.raises(UserError, match="--min_response 30: expected less than --max_response, 30"):
+        task.stop_rule(nano, min_len=30)

@@ -82,3 +82,13 @@ def test_what_cannot_be_read(tmp_path):
         (tmp_path / "a.jsonl.gz").write_bytes(damaged)
         with pytest.raises(UserError, match="cannot read .*a.jsonl.gz"):
             read_rows(str(tmp_path / "a.jsonl.gz"))
+
+
+@pytest.mark.parametrize("key, value, words", [("scores", [1], "an object"), ("stopped", "no", "true or false"),
+                                               ("split", ["x"], "a text")])  # fmt: skip
+def test_optional_keys_are_checked_too(key, value, words, tmp_path):
+    path = tmp_path / "samples.jsonl"
+    rows = [{"prompt": "a", "response": "b"}, {"prompt": "a", "response": "c", key: value}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=f"sample 2: {key}: expected {words}"):
+        read_rows(str(path))

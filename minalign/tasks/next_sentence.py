@@ -9,6 +9,7 @@ as a whole: P(w) proportional to p_ref(w|x)^(1/T). Below T = 1 that is *not* wha
 gives. Whatever is gained in likelihood has its price in diversity; the question is the rate of exchange.
 """
 
+import itertools
 import random
 import re
 import unicodedata
@@ -67,6 +68,8 @@ def stop_rule(tokenizer: Tokenizer, max_len: int | None = None, min_len: int = 1
 
     illegal: "basic", or "published", the reference's ids; there the full stop is the only end, ! and ? are illegal.
     """
+    if min_len >= (max_len or MAX_LEN):
+        raise UserError(f"--min_response {min_len}: expected less than --max_response, {max_len or MAX_LEN} tokens.")
     stop, banned = tokenizer.encode(".")[0], illegal_tokens(tokenizer, illegal == "published")
     ends = tuple(i for i in text.sentence_ends(tokenizer) if i != stop and illegal == "basic")
     return StopRule(stop, max_len or MAX_LEN, min_len, ends, min_len + 1, banned)
@@ -101,7 +104,7 @@ def is_sentence(response: str) -> bool:
         len(spoken) >= 3
         and re.match(r"[\"'(]?[A-Z0-9]", said) is not None
         and re.search(r"[.!?][\"')]?$", said) is not None
-        and said.count('"') % 2 == 0
+        and (said.count('"') % 2 == 0 or said[-1] in "!?")  # a spoken question ends before its quotation does
         and all(a != b for a, b in zip(spoken, spoken[1:]))
     )
 
@@ -193,9 +196,11 @@ def main(argv: list[str]) -> None:
     """Make prompts as the command line says."""
     from minalign.hub import find_model
 
-    first = next((i for i, word in enumerate(argv) if word.startswith("--")), len(argv))
-    cfg, changed = cli.parse(Config, ([f"--text={','.join(argv[:first])}"] if first else []) + argv[first:])
-    cli.check_ranges(cfg, n=(1, 1e9), min_tokens=(1, 1e4), max_tokens=(1, 1e4))
+    files = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    cfg, changed = cli.parse(Config, (["--text", *files] if files else []) + argv[len(files):])
+    cli.check_ranges(cfg, n=(1, 1e9), min_tokens=(1, 1e4), max_tokens=(cfg.min_tokens, 1e4))
+    if Path(cfg.out).suffix == ".png":
+        raise UserError(f"--out {cfg.out}: the figure gets that name; give the prompts another, such as prompts.txt.")
     if not cfg.text:
         raise UserError("expected files of text:  python -m minalign.tasks.next_sentence FILE ... --out prompts.txt")
     cli.show(cfg, changed)
