@@ -345,7 +345,7 @@ def test_patience_ends_a_run_and_the_best_weights_are_kept(own, tmp_path, monkey
     see, values = stage.Best.see, [1, 7, 3, 2, 9, 9]
     monkeypatch.setattr(stage.Best, "see", lambda self, step, found: see(
         self, step, found | {"eval/loglik": values[step - 1]}))  # fmt: skip
-    flags = [*own, "--schedule=constant", "--eval_every=1"]
+    flags = [*own, "--schedule=constant", "--eval_every=1", "--reward_temperature_steps=2"]
     early = train(train_gfn, *flags, "--steps=2", out=tmp_path / "early")
     patient = [*flags, "--steps=6", "--keep_best=eval/loglik", "--patience=2", "--out", tmp_path / "patient"]
     for more in ([], ["--resume"]):  # a run that has ended this way stays so
@@ -454,7 +454,14 @@ def test_what_every_script_does_alike(own, spoken, tmp_path, monkeypatch, capsys
 
 
 def test_the_best_weights_are_kept(own, tmp_path, monkeypatch):
-    stages.check_keep_best(train_gfn, own, tmp_path, monkeypatch, "eval/diversity", [1, 7, 3], 2)
+    flags = [*own, "--reward_temperature_steps=2"]
+    stages.check_keep_best(train_gfn, flags, tmp_path, monkeypatch, "eval/diversity", [1, 7, 3], 2)
+
+
+def test_a_short_run_reaches_its_temperature(own, tmp_path):
+    """The schedule is no longer than the run."""
+    run = train(train_gfn, *own, "--steps=4", "--reward_temperature=0.6", "--eval_every=0", out=tmp_path / "run")
+    assert [row["reward_temperature"] for row in lines(run / "metrics.jsonl")] == pytest.approx([1.0, 0.9, 0.8, 0.7])
 
 
 @pytest.mark.parametrize("more", [[], ["--objective=subtb", "--subtb_lambda=0.8"], ["--objective=tb", "--reward"]],
