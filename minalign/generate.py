@@ -16,6 +16,8 @@ from torch import Tensor
 from minalign.losses import whole_logprobs
 from minalign.model import GPT2, KVCache
 
+CROWD = 0.75  # finished rows leave the batch once less than this share is being written: that copies the cache
+
 
 def left_pad(sequences: list[list[int]], pad: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Return prompts as tokens (b, P), padded on the left, and their mask (b, P), True on real tokens."""
@@ -123,8 +125,8 @@ def generate(
     forbidden: ids that are never sampled, or a mask of them (V,). All of these are part of the distribution of
     `logprobs`.
     ends, ends_after: other ids that end a response, see `StopRule`.
-    generator: source of randomness, on the CPU: the same numbers on every device. B are drawn a step, whoever has
-    finished, so that a row's numbers do not depend on the others.
+    generator: source of randomness, on the CPU: the same numbers on every device. max_new_tokens x B are drawn at once,
+    so that a row's numbers, and what is drawn next, do not depend on when the others finish.
     """
     B = prompts.size(0) * n
     never = id_mask(model, forbidden)
@@ -146,7 +148,10 @@ def generate(
     del prefix  # it is in the cache now
     if temperature.dim() or explore.dim():  # else the first step needs only one row of logits a prompt: (b, D)
         hidden = hidden.repeat_interleave(n, 0)
-    alive = torch.arange(B, device=model.device)  # rows still being written; row i of the cache is row alive[i]
+    alive = torch.arange(B, device=model.device)  # row i of the cache is row alive[i], cache.n of each prompt
+    going = torch.ones_like(alive, dtype=torch.bool)  # whether it is still being written
+
+    uniform = torch.rand(max_new_tokens, B, generator=generator).to(model.device)
 
     for t in range(max_new_tokens):
         logits = model.lm_head(hidden).float()  # (b or A, V), A = rows alive
@@ -160,20 +165,25 @@ def generate(
         if explored:
             share = explore[alive, None] if explore.dim() else explore
             logp = ((1 - share) * logp.exp() + share * ~banned / (~banned).sum()).log()
-        uniform = torch.rand(B, generator=generator).to(model.device)
-        drawn = logp.argmax(-1, keepdim=True).expand(rows.shape) if greedy else inverse_cdf(logp.exp(), uniform[rows])
-        logprobs[alive, t] = logp.gather(1, drawn).flatten()
-        drawn = drawn.flatten()
-        tokens[alive, t], mask[alive, t] = drawn, True
+        if greedy:
+            drawn = logp.argmax(-1, keepdim=True).expand(rows.shape)
+        else:
+            drawn = inverse_cdf(logp.exp(), uniform[t][rows])
+        now, chosen, drawn = alive[going], logp.gather(1, drawn).flatten(), drawn.flatten()
+        tokens[now, t], mask[now, t], logprobs[now, t] = drawn[going], True, chosen[going]
 
         over = (drawn == stop) | final[drawn] if ends and t + 1 >= ends_after else drawn == stop
-        stopped[alive] = over
-        going = (~over).nonzero().flatten()
-        if t + 1 == max_new_tokens or not len(going):
+        stopped[now] = over[going]
+        going &= ~over
+        left = going.view(-1, cache.n).sum(1)  # responses of each prompt
+        if t + 1 == max_new_tokens or not left.any():
             break
-        if len(going) < len(alive):  # finished rows leave the batch
-            alive, drawn = alive[going], drawn[going]
-            cache.keep(going)
+        if (left > 0).sum() * left.max() < CROWD * len(alive):  # finished rows leave the batch, and finished prompts
+            order = torch.arange(len(alive), device=alive.device).view(-1, cache.n)
+            order = order.gather(1, going.view_as(order).int().argsort(dim=1, descending=True, stable=True))
+            rows = order[left > 0, : left.max()]
+            cache.keep(rows)
+            alive, drawn, going = (x[rows.flatten()] for x in (alive, drawn, going))
         hidden = model(drawn[:, None], cache=cache)[:, -1]  # (A, D)
     return Samples(tokens, mask, logprobs, stopped, lengths=mask.sum(1) - ((tokens == stop) & mask).sum(1))
 

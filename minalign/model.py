@@ -11,6 +11,7 @@ Dropout of the backbone is left out on purpose: a log-prob must not depend on a 
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -46,74 +47,105 @@ class GPT2Config:
     eos_token_id: int | None = None
 
 
-class Prefix:
-    """Keys and values of a prompt that following tokens attend to.
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attend to the tokens themselves: q, k, v (B, H, T, w), mask (B or 1, 1, T, T) bool, None = causal."""
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None and q.size(2) > 1, scale=scale)
 
-    Nothing in it is ever written, so gradients flow through it. keys, values: per layer (B, H, P, head width).
-    mask: (B, P) bool, True on real tokens, or None where no row is padded.
+
+class Prefix:
+    """Keys and values of b prompts, which the tokens of n responses to each attend to: B = b n rows, prompt 0's first.
+
+    Nothing in it is ever written, so gradients flow through it. keys, values: per layer (b, H, P, head width w).
+    mask: (b, P) bool, True on real tokens, or None where no row is padded.
     """
 
-    def __init__(
-        self, keys: list[Tensor] | None = None, values: list[Tensor] | None = None, mask: Tensor | None = None
-    ):
-        self.keys, self.values, self.mask = keys or [], values or [], mask
+    def __init__(self, keys: list[Tensor], values: list[Tensor], mask: Tensor | None = None, n: int = 1):
+        self.keys, self.values, self.mask, self.n = keys, values, mask, n
+        self.written = 0  # tokens of each response that are stored beside them
 
     @property
-    def length(self) -> int:
-        return self.keys[0].size(2) if self.keys else 0
+    def counts(self) -> Tensor | int:
+        """The real tokens before each row's next one: (B, 1), or a number where no prompt is padded."""
+        if self.mask is None:
+            return self.written + (self.keys[0].size(2) if self.keys else 0)
+        return self.written + self.mask.sum(1, keepdim=True).repeat_interleave(self.n, 0)
 
     def expand(self, n: int) -> "Prefix":
-        """Return this prefix for n responses a prompt, in the order prompt 0 n times, prompt 1 n times, ..."""
-        if n == 1:
-            return self
+        """Return this prefix for n responses a prompt; nothing is copied."""
+        return Prefix(self.keys, self.values, self.mask, n)
 
-        def repeat(x):  # expand() of a single prompt is a view: no copy of its keys and values is made here
-            return x.expand(n, *x.shape[1:]) if x.size(0) == 1 else x.repeat_interleave(n, 0)
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of the responses (B, H, t, w), those of the new tokens (k, v) last."""
+        return k, v
 
-        mask = None if self.mask is None else repeat(self.mask)
-        return Prefix([repeat(k) for k in self.keys], [repeat(v) for v in self.values], mask)
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """Attend to the prompts and to the responses' own tokens under one softmax.
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all keys and values that the new tokens of `layer` attend to, their own (k, v) last."""
-        return torch.cat([self.keys[layer], k], 2), torch.cat([self.values[layer], v], 2)
+            y = (sum_prompt e^s v + sum_own e^s v) / (sum_prompt e^s + sum_own e^s),   s = q . k scale - max
+
+        The n responses of a prompt ask it together, as n T queries, so it is neither copied nor read n times.
+        q, k, v: (B, H, T, w) of the new tokens. mask: (B or 1, 1, T, t) bool over the responses' tokens, None = causal.
+        """
+        keys, values, (B, H, T, _) = self.keys[layer], self.values[layer], q.shape
+        b, n = keys.size(0), self.n
+
+        def together(x):  # (B, H, T, .) -> (b, H, n T, .)
+            return x.view(b, n, H, T, -1).transpose(1, 2).reshape(b, H, n * T, -1)
+
+        def apart(x):  # and back
+            return x.view(b, H, n, T, -1).transpose(1, 2).reshape(B, H, T, -1)
+
+        k, v = self.extend(layer, k, v)
+        own = (q @ k.transpose(-1, -2)).float() * scale  # (B, H, T, t)
+        if mask is None and T > 1:
+            mask = torch.ones(own.shape[2:], dtype=torch.bool, device=own.device).tril(own.size(3) - T)
+        if mask is not None:
+            own = own.masked_fill(~mask, -torch.inf)
+        asked = (together(q) @ keys.transpose(-1, -2)).float() * scale  # (b, H, n T, P)
+        if self.mask is not None:
+            asked = asked.masked_fill(~self.mask[:, None, None], -torch.inf)
+        top = torch.maximum(own.amax(-1, keepdim=True), apart(asked.amax(-1, keepdim=True))).detach()
+        own, asked = (own - top).exp(), (asked - together(top)).exp()
+        total = own.sum(-1, keepdim=True) + apart(asked.sum(-1, keepdim=True))
+        return (own.to(v.dtype) @ v + apart(asked.to(v.dtype) @ values)) / total.to(v.dtype)
 
 
 class _Recorder(Prefix):
-    """A prefix under construction: starts empty and keeps what passes through."""
+    """A prefix under construction: keeps the keys and values that pass through."""
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def __init__(self):
+        super().__init__([], [])
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
         self.keys.append(k)
         self.values.append(v)
-        return k, v
+        return attention(q, k, v, mask, scale)
 
 
 class KVCache(Prefix):
-    """A prefix and room for `room` more tokens, written in place: for decoding without gradients."""
+    """A prefix, and room for `room` tokens of each response, written in place: for decoding without gradients."""
 
     def __init__(self, prefix: Prefix, room: int):
-        B, H, P, width = prefix.keys[0].shape
-        shape = (B, H, P + room, width)
-        super().__init__([k.new_empty(shape) for k in prefix.keys], [v.new_empty(shape) for v in prefix.values])
-        for new, old in zip(self.keys + self.values, prefix.keys + prefix.values):
-            new[:, :, :P] = old
-        self.mask, self.filled = prefix.mask, P
+        super().__init__(prefix.keys, prefix.values, prefix.mask, prefix.n)
+        b, H, _, w = prefix.keys[0].shape
+        self.own = [k.new_empty(2, b * self.n, H, room, w) for k in prefix.keys]  # keys and values, per layer
 
-    @property
-    def length(self) -> int:
-        return self.filled
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        end = self.filled + k.size(2)
-        self.keys[layer][:, :, self.filled : end] = k
-        self.values[layer][:, :, self.filled : end] = v
-        if layer == len(self.keys) - 1:
-            self.filled = end
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        end, own = self.written + k.size(2), self.own[layer]
+        own[0, :, :, self.written : end], own[1, :, :, self.written : end] = k, v
+        if layer == len(self.own) - 1:
+            self.written = end
+        return own[0, :, :, :end], own[1, :, :, :end]
 
     def keep(self, rows: Tensor) -> None:
-        """Drop every row that is not in `rows` (int64 indices): finished responses leave the batch."""
-        self.keys, self.values = [k[rows] for k in self.keys], [v[rows] for v in self.values]
-        self.mask = None if self.mask is None else self.mask[rows]
+        """Keep these rows, in this order; the others are finished. rows: int64 indices, (b', n'): n' of one prompt in
+        each line, or (B',), each with a prompt of its own."""
+        rows = rows.view(len(rows), -1)
+        prompts, n = rows[:, 0] // self.n, rows.size(1)
+        self.own, self.n = [x[:, rows.flatten()] for x in self.own], n
+        if not torch.equal(prompts, torch.arange(self.keys[0].size(0), device=rows.device)):
+            self.keys, self.values = [k[prompts] for k in self.keys], [v[prompts] for v in self.values]
+            self.mask = None if self.mask is None else self.mask[prompts]
 
 
 class Attention(nn.Module):
@@ -129,12 +161,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
         B, T, D = x.shape
         q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.c_attn(x).split(D, 2))  # (B, H, T, D/H)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)  # (B, H, K, D/H)
-        # is_causal aligns the triangle top left, right only without earlier keys; else `_mask` has made a mask.
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T == k.size(2) and T > 1, scale=self.scale
-        )
+        attend = partial(cache.attend, self.layer) if cache is not None else attention
+        y = attend(q, k, v, mask, self.scale)
         return self.c_proj(y.transpose(1, 2).reshape(B, T, D))
 
 
@@ -221,42 +249,34 @@ class GPT2(nn.Module):
         positions: (B, T) int64; default: each row counts its own real tokens, after those of the cache.
         cache: earlier keys and values: a `Prefix` with gradients, or a `KVCache`, which also stores the new ones.
         """
-        past = cache.length if cache is not None else 0
         if positions is None:
-            positions = self._positions(tokens, mask, cache, past)
-        attn_mask = self._mask(tokens.size(1), mask, cache, past)
+            positions = self._positions(tokens, mask, cache)
+        attn_mask = self._mask(tokens.size(1), mask, cache)
         x = self.transformer.wte(tokens) + self.transformer.wpe(positions)  # (B, T, D)
         for block in self.transformer.h:
             x = block(x, attn_mask, cache)
         return self.transformer.ln_f(x)
 
-    def _positions(self, tokens: Tensor, mask: Tensor | None, cache: Prefix | None, past: int) -> Tensor:
+    def _positions(self, tokens: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
         if mask is None:
             own = torch.arange(tokens.size(1), device=tokens.device)[None]
         else:
             own = (mask.long().cumsum(1) - 1).clamp(min=0)
-        if cache is None or cache.mask is None:
-            return own + past
-        # A left-padded prefix of P columns holds fewer than P tokens; the rows decoded since then hold no padding.
-        return own + cache.mask.sum(1, keepdim=True) + (past - cache.mask.size(1))
+        # A left-padded prompt of P columns holds fewer than P tokens; what was decoded since then holds no padding.
+        return own + cache.counts if cache is not None else own
 
-    def _mask(self, T: int, mask: Tensor | None, cache: Prefix | None, past: int) -> Tensor | None:
-        """Return the (B or 1, 1, T, K) bool attention mask, or None where SDPA's own causal rule is the right one."""
-        cache_mask = cache.mask if cache is not None else None
-        if mask is None and cache_mask is None and (past == 0 or T == 1):
+    def _mask(self, T: int, mask: Tensor | None, cache: Prefix | None) -> Tensor | None:
+        """Return the (B or 1, 1, T, t) bool attention mask over the t tokens that are not of a prefix.
+
+        None where no token is padding: each sees itself and what is before it.
+        """
+        if mask is None:
             return None
-        causal = torch.ones(T, past + T, dtype=torch.bool, device=self.device).tril(past)[None, None]
-        if mask is None and cache_mask is None:
-            return causal
-        rows = (mask if mask is not None else cache_mask).size(0)
-        seen = torch.ones(rows, past + T, dtype=torch.bool, device=self.device)  # keys that are real tokens
-        if cache_mask is not None:
-            seen[:, : cache_mask.size(1)] = cache_mask
-        if mask is not None:
-            seen[:, past:] = mask
+        written = cache.written if cache is not None else 0
+        causal = torch.ones(T, written + T, dtype=torch.bool, device=self.device).tril(written)[None, None]
         # A padded query sees at least itself: a row of the softmax without any key is NaN on some backends.
         itself = torch.eye(T, dtype=torch.bool, device=self.device)
-        return causal & seen[:, None, None] | F.pad(itself, (past, 0))[None, None]
+        return causal & F.pad(mask, (written, 0), value=True)[:, None, None] | F.pad(itself, (written, 0))[None, None]
 
     def encode_prefix(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Prefix, Tensor]:
         """Run prompts once; return their `Prefix` and the hidden state (B, D) at each prompt's last token.

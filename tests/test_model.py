@@ -175,7 +175,7 @@ def test_cached_decode_equals_the_full_pass(model):
         for t in range(5, 8):  # one token at a time ...
             close(model(tokens[:, t : t + 1], cache=cache)[:, 0], full[:, t])
         close(model(tokens[:, 8:], cache=cache), full[:, 8:])  # ... and several at once
-    assert cache.length == 12 and prefix.length == 5
+    assert cache.counts == 12 and prefix.counts == 5
 
 
 def test_rows_leave_the_cache(model):
@@ -191,6 +191,21 @@ def test_rows_leave_the_cache(model):
         hidden = model(new[keep, 1:], cache=cache)[:, 0]
         for row, i in zip(hidden, keep):
             close(row, model(torch.cat([rows[i], new[i]])[None])[0, -1])
+
+
+def test_responses_leave_the_cache_of_a_shared_prompt(model):
+    """Of 3 prompts x 3 rows: 2 rows of prompt 0 in another order, 2 of prompt 2, with a copy of neither prompt."""
+    prompts, new = ragged(6, 3, 5), torch.randint(0, 67, (9, 3))
+    tokens, mask = padded(prompts, "left")
+    keep = torch.tensor([[2, 0], [6, 7]])
+    with torch.no_grad():
+        cache = KVCache(model.encode_prefix(tokens, mask)[0].expand(3), 3)
+        model(new[:, :2], cache=cache)
+        cache.keep(keep)
+        assert cache.keys[0].size(0) == 2 and cache.n == 2
+        hidden = model(new[keep.flatten(), 2:], cache=cache)[:, 0]
+        for row, i in zip(hidden, keep.flatten()):
+            close(row, model(torch.cat([prompts[i // 3], new[i]])[None])[0, -1])
 
 
 # ---- padding is invisible
@@ -213,7 +228,7 @@ def test_padded_queries_are_finite(model):
     hidden[mask].sum().backward()
     assert hidden.isfinite().all() and all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
     # Not every backend turns a softmax without any key into zeros, as this one does.
-    assert model._mask(9, mask, None, 0).any(-1).all()
+    assert model._mask(9, mask, None).any(-1).all()
 
 
 def test_explicit_positions(model):
@@ -296,10 +311,12 @@ def test_expand_puts_the_responses_of_a_prompt_side_by_side(model):
     tokens, mask = padded(ragged(4, 2), "left")
     prefix, _ = model.encode_prefix(tokens, mask)
     wide = prefix.expand(3)
-    assert wide.length == 4 and torch.equal(wide.mask, mask[[0, 0, 0, 1, 1, 1]])
-    assert torch.equal(wide.keys[1], prefix.keys[1][[0, 0, 0, 1, 1, 1]])
-    single, _ = model.encode_prefix(tokens[:1])
-    assert single.expand(5).keys[0].data_ptr() == single.keys[0].data_ptr()  # no copy of a single prompt
+    assert wide.counts.flatten().tolist() == [4, 4, 4, 2, 2, 2] and prefix.counts.flatten().tolist() == [4, 2]
+    assert wide.keys is prefix.keys  # no copy
+    more = torch.randint(0, 67, (6, 3))
+    hidden = model(more, cache=wide)
+    for i, row in enumerate(more):
+        close(hidden[i], model(torch.cat([tokens[i // 3][mask[i // 3]], row])[None])[0, -3:])
 
 
 def test_a_prefix_is_never_written(model):
@@ -309,7 +326,7 @@ def test_a_prefix_is_never_written(model):
     with torch.no_grad():
         model(more, cache=prefix)
         model(more, cache=KVCache(prefix, 3))
-    assert prefix.length == 4 and all(torch.equal(a, b) for a, b in zip(prefix.keys + prefix.values, before))
+    assert prefix.counts == 4 and all(torch.equal(a, b) for a, b in zip(prefix.keys + prefix.values, before))
 
 
 # ---- the head only where there is a loss
