@@ -11,9 +11,10 @@ Shapes: B responses, R tokens of the longest.
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ from torch import Tensor
 from minalign import sources
 from minalign.errors import UserError
 from minalign.generate import StopRule
-from minalign.jsonl import read_records
-from minalign.records import Record, Text, split
+from minalign.jsonl import KEYS, read_records
+from minalign.records import Record, Text, serve, split
 from minalign.tokenizer import EOT, Tokenizer
 
 WINDOW = 16  # batches among which records are sorted by length
@@ -60,6 +61,33 @@ def load(
     return train, held
 
 
+def read_prompts(names: Sequence[str], tokenizer: Tokenizer) -> dict[str, list[Record]]:
+    """Return {name: prompts} of files and named sources, each with its reference, where it has one, as a text.
+
+    A reference is the completion or the response that is preferred. Of a source these are the records held out, if it
+    holds any out, and a prompt comes once. Names are short, tldr:test:length=in of tldr:data/test.jsonl:length=in.
+    """
+    found: dict[str, list[Record]] = {}
+    skipped = Counter()
+    for name in names:
+        sides = sources.read(name, tuple(KEYS), tokenizer, skipped)
+        records = read_records(name, tuple(KEYS)) if sides is None else sides[1] or sides[0]
+        records = [serve(record, ("completion", "prompt")) for record in records]
+        if sides:  # there are several comparisons of the responses to a prompt
+            records = list({record.prompt: record for record in records}.values())
+        short = re.sub(r"[^:]*/|\.[^:]*", "", name)  # no folders and no .jsonl.gz
+        found[name if short in found else short] = [
+            replace(r, responses=tuple(as_text(response, tokenizer) for response in r.responses)) for r in records
+        ]
+    _tell(skipped)
+    return found
+
+
+def as_text(text: Text, tokenizer: Tokenizer) -> str:
+    """Return a record's text, decoded if it is given as token ids."""
+    return text if isinstance(text, str) else tokenizer.decode(text)
+
+
 def _read(names, tokenizer, wants) -> tuple[list[Record], list[Record], list[Record]]:
     """Return the sources' records to train on, their test parts, and the records of files."""
     train, held, own, skipped = [], [], [], Counter()
@@ -71,9 +99,13 @@ def _read(names, tokenizer, wants) -> tuple[list[Record], list[Record], list[Rec
             train, held = train + found[0], held + found[1]
         else:
             own += found[0]
+    _tell(skipped)
+    return train, held, own
+
+
+def _tell(skipped: Counter) -> None:
     for name, n in skipped.items():
         print(f"{name}: {n} records left out: there is no response, or the two are the same")
-    return train, held, own
 
 
 # ---------------------------------------------------------------- tokens

@@ -29,7 +29,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,11 @@ OTHER_FILES = {  # how other files begin
 }
 
 
-class _Bad(Exception):
-    """What is wrong with a record."""
+class BadRow(Exception):
+    """What is wrong with a line; `read_records` adds where it is."""
 
 
-class _Useless(_Bad):
+class _Useless(BadRow):
     """It is well formed, but there is nothing to learn from it."""
 
 
@@ -82,17 +82,23 @@ class _Useless(_Bad):
 
 
 def read_records(
-    paths: str | Path | Sequence[str | Path], wants: Sequence[str] = ("completion",), skipped: Counter | None = None
+    paths: str | Path | Sequence[str | Path],
+    wants: Sequence[str] = ("completion",),
+    skipped: Counter | None = None,
+    form: Callable[[dict], dict | None] | None = None,
 ) -> list[Record]:
     """Return the records of one or several files, each of a kind in `wants` (see `serve`).
 
     skipped: where given, pairs with equal or empty responses are counted there and left out; else they are errors.
+    form: turns the object of a line, of another form, into one with TRL's names, or into None, which leaves it out; may
+    raise BadRow. Of such files none needs to have a record.
     Lines may end in \\r\\n, a file may begin with a byte-order mark and end with blank lines. Raises UserError of three
     lines at most for anything else.
     """
     records = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         before, where, line, blank = len(records), str(path), b"", None
+        example = "" if form else f"\nExample: {EXAMPLES[wants[0]]}"
         try:
             for where, line in _lines(Path(path).expanduser()):
                 if not line.strip():
@@ -100,17 +106,19 @@ def read_records(
                     continue
                 if blank:
                     where = blank
-                    raise _Bad("expected one JSON object a line, found a blank line: delete it")
+                    raise BadRow("expected one JSON object a line, found a blank line: delete it")
                 try:
                     row = {"prompt": _decode(line).rstrip()} if ".txt" in Path(path).suffixes else _parse(line)
+                    if form and isinstance(row, dict) and (row := form(row)) is None:
+                        continue
                     records.append(_record(row, wants, where))
                 except _Useless:
                     if skipped is None:
                         raise
                     skipped[str(path)] += 1
-        except _Bad as error:
+        except BadRow as error:
             shown = f"\nLine: {_printable(line.decode('utf-8', 'replace').strip(), 100)}" if line.strip() else ""
-            raise UserError(f"{where}: {_printable(str(error), 300)}.{shown}\nExample: {EXAMPLES[wants[0]]}") from None
+            raise UserError(f"{where}: {_printable(str(error), 300)}.{shown}{example}") from None
         except FileNotFoundError:
             raise UserError(f"{path}: expected a file of records; there is no such file.") from None
         except PermissionError:
@@ -119,11 +127,10 @@ def read_records(
             raise UserError(f"{where}: the gzip file is cut short or damaged here ({error}). Fetch it again.") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
-        if len(records) == before:
-            raise UserError(
-                f"{path}: expected records, one JSON object a line; there is none to learn from.\n"
-                f"Example: {EXAMPLES[wants[0]]}"
-            )
+        if len(records) == before and not form:
+            if ".txt" in Path(path).suffixes:
+                raise UserError(f"{path}: expected prompts, one a line; there is none.")
+            raise UserError(f"{path}: expected records, one JSON object a line; there is none to learn from.{example}")
     return records
 
 
@@ -136,13 +143,13 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield (file:number, line)."""
     if path.is_dir():
         inside = sorted(p.name for p in path.iterdir() if ".json" in p.name)[:3]
-        raise _Bad(f"expected a file, found a folder{' with ' + ', '.join(inside) if inside else ''}")
+        raise BadRow(f"expected a file, found a folder{' with ' + ', '.join(inside) if inside else ''}")
     with open(path, "rb") as raw:
         file = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw  # whatever the file is called
         start = file.peek(64).lstrip().lower()
         for magic, name in OTHER_FILES.items():
             if start.startswith(magic.lower()):
-                raise _Bad(f"expected JSON lines in UTF-8, found {name}: convert it or fetch the file itself")
+                raise BadRow(f"expected JSON lines in UTF-8, found {name}: convert it or fetch the file itself")
         if ".json" in path.suffixes and start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
             for number, row in enumerate(_parse(file.read().removeprefix(b"\xef\xbb\xbf")), 1):
                 yield f"{path}, record {number}", json.dumps(row).encode()
@@ -154,12 +161,12 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 def _object(pairs: list[tuple[str, Any]]) -> dict:
     twice = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
     if twice:
-        raise _Bad(f'"{twice[0]}": expected each key once, found it twice')
+        raise BadRow(f'"{twice[0]}": expected each key once, found it twice')
     return dict(pairs)
 
 
 def _constant(name: str):
-    raise _Bad(f"expected JSON, which has no {name}")
+    raise BadRow(f"expected JSON, which has no {name}")
 
 
 def _decode(line: bytes) -> str:
@@ -167,19 +174,19 @@ def _decode(line: bytes) -> str:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"the byte {line[error.start]:#x} at {error.start + 1}"
-        raise _Bad(f"expected UTF-8, found {found}: save the file as UTF-8") from None
+        raise BadRow(f"expected UTF-8, found {found}: save the file as UTF-8") from None
 
 
 def _parse(line: bytes) -> Any:
     try:
         return json.loads(_decode(line).rstrip("\r\n"), object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError:
-        raise _Bad("expected one flat JSON object, found lists or objects nested too deeply") from None
+        raise BadRow("expected one flat JSON object, found lists or objects nested too deeply") from None
     except json.JSONDecodeError as error:
         found = "something after its end" if error.msg == "Extra data" else error.msg.removesuffix(" at").lower()
-        raise _Bad(f"expected one JSON object a line, found an error at column {error.colno}: {found}") from None
+        raise BadRow(f"expected one JSON object a line, found an error at column {error.colno}: {found}") from None
     except ValueError as error:  # an integer of more than 4,300 digits
-        raise _Bad(f"expected JSON that can be read: {str(error).split(':')[0]}") from None
+        raise BadRow(f"expected JSON that can be read: {str(error).split(':')[0]}") from None
 
 
 # ---------------------------------------------------------------- one record
@@ -187,16 +194,16 @@ def _parse(line: bytes) -> Any:
 
 def _record(row: Any, wants: Sequence[str], where: str) -> Record:
     if not isinstance(row, dict):
-        raise _Bad(f"expected a JSON object, found {_type(row)}")
+        raise BadRow(f"expected a JSON object, found {_type(row)}")
     row = {key: value for key, value in row.items() if value is not None}  # tables write null for a column not in use
     found = _printable(", ".join(row) or "none", 100)
     for key in row.keys() - KNOWN:
         meant = _meant(key, KNOWN.difference(row))
         if meant:
-            raise _Bad(f'"{key}": unknown key; expected "{meant}"? Found keys: {found}')
+            raise BadRow(f'"{key}": unknown key; expected "{meant}"? Found keys: {found}')
     row = _named(row)
     if "prompt" not in row:
-        raise _Bad(f'"prompt": missing. Found keys: {found}')
+        raise BadRow(f'"prompt": missing. Found keys: {found}')
 
     # Of several kinds in one row the stage's own counts; of those it cannot use, the one that says most.
     full = [kind for kind, keys in KEYS.items() if all(key in row for key in keys)]
@@ -205,14 +212,14 @@ def _record(row: Any, wants: Sequence[str], where: str) -> Record:
         kind = next((kind for kind, keys in KEYS.items() if any(key in row for key in keys)), "prompt")
         missing = [key for key in KEYS[kind] if key not in row]
         if missing:
-            raise _Bad(f'"{missing[0]}": missing. Found keys: {found}')
+            raise BadRow(f'"{missing[0]}": missing. Found keys: {found}')
 
     prompt = _prompt("prompt", row["prompt"])
     best, margin, name = None, 0.0, "rejected"
     if kind in ("best", "ranking"):
         name = KEYS[kind][0]
         if not isinstance(row[name], list) or len(row[name]) < 2:
-            raise _Bad(f'"{name}": expected a list of at least 2 responses, found {_type(row[name])}')
+            raise BadRow(f'"{name}": expected a list of at least 2 responses, found {_type(row[name])}')
         # Completions are what a model has drawn: among them an empty one, or the same one twice, is not a mistake.
         responses = [_response(f"{name}[{i}]", text, kind == "best") for i, text in enumerate(row[name])]
     else:
@@ -220,20 +227,21 @@ def _record(row: Any, wants: Sequence[str], where: str) -> Record:
     if kind == "best":
         best = row["best"]
         if type(best) is not int or not 0 <= best < len(responses):
-            raise _Bad(f'"best": expected a whole number from 0 to {len(responses) - 1}, found {json.dumps(best)[:40]}')
+            found = json.dumps(best)[:40]
+            raise BadRow(f'"best": expected a whole number from 0 to {len(responses) - 1}, found {found}')
         if len(responses) == 2:  # a pair has the chosen one first
             responses, best = [responses[best], responses[1 - best]], 0
     if kind == "pair":
         best, margin = 0, row.get("margin", 0.0)
         if type(margin) not in (int, float) or not 0 <= margin < 1e9:
-            raise _Bad(f'"margin": expected a number of at least 0, found {json.dumps(margin)[:40]}')
+            raise BadRow(f'"margin": expected a number of at least 0, found {json.dumps(margin)[:40]}')
     if len(responses) > 1 and len(set(responses)) == 1:
         raise _Useless(f'"{name}": expected responses that differ, found the same text: delete the line')
     if kind == "ranking" and len(set(responses)) < len(responses):
-        raise _Bad('"ranking": expected responses that differ, found one of them twice')
+        raise BadRow('"ranking": expected responses that differ, found one of them twice')
     record = serve(Record(prompt, tuple(responses), best, kind == "ranking", float(margin), where), wants)
     if record is None:
-        raise _Bad(f"expected keys for {' or '.join(wants)}. Found keys: {found}")
+        raise BadRow(f"expected keys for {' or '.join(wants)}. Found keys: {found}")
     return record
 
 
@@ -251,7 +259,7 @@ def _named(row: dict) -> dict:
         same = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)) - 1)
         cuts = [i for i in range(1, same + 1) if a[i][0] == b[i][0] == "assistant" and a[i - 1][0] == "user"]
         if not cuts:
-            raise _Bad('"chosen", "rejected": expected dialogues that share their beginning, found two that do not')
+            raise BadRow('"chosen", "rejected": expected dialogues that share their beginning, found two that do not')
         return row | {"prompt": chosen[: cuts[-1]], "chosen": chosen[cuts[-1] :], "rejected": rejected[cuts[-1] :]}
     if "messages" in row and not _chat(row.get("prompt")):
         turns = _turns("messages", row["messages"])
@@ -268,7 +276,7 @@ def _named(row: dict) -> dict:
         shared = os.path.commonprefix([chosen, rejected])
         cut = shared.rfind(ANSWER) + len(ANSWER)
         if cut < len(ANSWER) or not shared.lstrip().startswith("Human:"):
-            raise _Bad('"prompt": missing, and "chosen", "rejected" are not dialogues that share their beginning')
+            raise BadRow('"prompt": missing, and "chosen", "rejected" are not dialogues that share their beginning')
         return row | {"prompt": chosen[:cut], "chosen": chosen[cut:], "rejected": rejected[cut:]}
     return row
 
@@ -284,11 +292,11 @@ def _text(name: str, value: Any, empty: bool = False) -> Text:
     if isinstance(value, list) and (value or empty) and all(type(x) is int and x >= 0 for x in value):
         return tuple(value)
     if not isinstance(value, str):
-        raise _Bad(f'"{name}": expected a text, found {_type(value)}')
+        raise BadRow(f'"{name}": expected a text, found {_type(value)}')
     if not empty and not value.strip():
         raise _Useless(f'"{name}": expected a text, found an empty one: delete the line')
     if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-        raise _Bad(f'"{name}": expected a text, found half a character or a null byte in it')
+        raise BadRow(f'"{name}": expected a text, found half a character or a null byte in it')
     return value
 
 
@@ -299,16 +307,17 @@ def _chat(value: Any) -> bool:
 def _turns(name: str, value: Any) -> list[tuple[str, str]]:
     """Return a list of messages as (role, text)."""
     if not _chat(value):
-        raise _Bad(f'"{name}": expected a list of messages, found {_type(value)}')
+        raise BadRow(f'"{name}": expected a list of messages, found {_type(value)}')
     turns = []
     for i, message in enumerate(value):
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            raise _Bad(f'"{name}[{i}]": expected {{"role": ..., "content": ...}}, found {_type(message)}')
+            raise BadRow(f'"{name}[{i}]": expected {{"role": ..., "content": ...}}, found {_type(message)}')
         role, content = message["role"], message["content"]
         if role not in list(SPEAKERS) or role == "system" and i:
-            raise _Bad(f'"{name}[{i}].role": expected user, assistant or, first, system, found {json.dumps(role)[:40]}')
+            found = json.dumps(role)[:40]
+            raise BadRow(f'"{name}[{i}].role": expected user, assistant or, first, system, found {found}')
         if not isinstance(content, str):
-            raise _Bad(f'"{name}[{i}].content": expected a text, found {_type(content)}')
+            raise BadRow(f'"{name}[{i}].content": expected a text, found {_type(content)}')
         turns.append((role, _text(f"{name}[{i}].content", content).strip()))
     return turns
 
@@ -322,7 +331,7 @@ def _prompt(name: str, value: Any) -> Text:
         return _text(name, value)
     turns = _turns(name, value)
     if turns[-1][0] != "user":
-        raise _Bad(f'"{name}": expected the user\'s turn last, found the {turns[-1][0]}\'s')
+        raise BadRow(f'"{name}": expected the user\'s turn last, found the {turns[-1][0]}\'s')
     return _written(turns) + ANSWER
 
 
@@ -331,5 +340,5 @@ def _response(name: str, value: Any, empty: bool) -> Text:
         return _text(name, value, empty)
     turns = _turns(name, value)
     if turns[0][0] != "assistant" or turns[-1][0] != "assistant":
-        raise _Bad(f'"{name}": expected the assistant\'s turn first and last, found another\'s')
+        raise BadRow(f'"{name}": expected the assistant\'s turn first and last, found another\'s')
     return _written(turns).removeprefix("Assistant:")

@@ -7,11 +7,16 @@
 
 hh, hh:harmless, hh:helpful               pairs (Bai et al. 2022)                     held out: its test files
 openai:sentiment, openai:descriptiveness  best of 4, GPT-2's ids (Ziegler et al. 2019)  held out: after 4,992 rows
+openai:tldr, openai:cnndm                 the same, of summaries                      held out: after 46,000 rows
 imdb                                      completions (Maas et al. 2011)              held out: its test reviews
 puns                                      completions (github JacksonPaull/RLHF)      held out: a tenth of the prompts
+
+Summaries of posts and articles, and comparisons of these, are read from files that one has, in parts if wanted:
+tldr:FILE, cnndm:FILE, tldr-comparisons:FILE, cnndm-comparisons:FILE (minalign/tldr.py says how).
 """
 
 import contextlib
+import gzip
 import hashlib
 import http.client
 import json
@@ -30,6 +35,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from minalign import tldr
 from minalign.errors import UserError
 from minalign.files import sync_folder
 from minalign.jsonl import read_records
@@ -41,20 +47,26 @@ try:
 except ImportError:  # Windows: two processes that fetch the same file at once are not kept apart
     fcntl = None
 
-NAMES = ("hh", "hh:harmless", "hh:helpful", "openai:sentiment", "openai:descriptiveness", "imdb", "puns")
+NAMES = ("hh", "hh:harmless", "hh:helpful", "openai:sentiment", "openai:descriptiveness", "openai:tldr", "openai:cnndm",
+         "imdb", "puns")  # fmt: skip
+FROM_FILES = ("tldr:FILE", "tldr-comparisons:FILE", "cnndm:FILE", "cnndm-comparisons:FILE")
 SERVES = {  # what kinds of records a stage may want of a source
-    "hh": ("pair", "completion", "prompt"),
+    **dict.fromkeys(("hh", "tldr-comparisons", "cnndm-comparisons"), ("pair", "completion", "prompt")),
+    **dict.fromkeys(("imdb", "puns", "tldr", "cnndm"), ("completion", "prompt")),
     "openai": ("best", "completion", "prompt"),
-    "imdb": ("completion", "prompt"),
-    "puns": ("completion", "prompt"),
 }
 HH = "https://huggingface.co/datasets/Anthropic/hh-rlhf/resolve/main/{part}-base/{side}.jsonl.gz"
-OPENAI = "https://openaipublic.blob.core.windows.net/lm-human-preferences/labels/{part}/offline_5k.json"
+OPENAI = "https://openaipublic.blob.core.windows.net/lm-human-preferences/labels/{part}/{file}.json"
+OPENAI_FILES = {  # file, rows that OpenAI trains on (of 6,264, 6,260, 46,287 and 46,545), text before and after a query
+    "sentiment": ("offline_5k", 4992, "", ""),
+    "descriptiveness": ("offline_5k", 4992, "", ""),
+    "tldr": ("online_45k", 46_000, "", "\n\nTL;DR:"),
+    "cnndm": ("online_45k", 46_000, "Article:\n\n", "\n\nTL;DR:"),
+}
 IMDB = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 IMDB_SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
 PUNS = "https://raw.githubusercontent.com/JacksonPaull/RLHF/7460b32844386919e3ebfc7c6f6e63afcc8cc2c3/Pun_Dataset.json"
 PUNS_SHA256 = "a087eeb4a0b581d780713746b262763d58eb0d280e051b426e6bc91821e331e4"
-OPENAI_TRAIN = 4992  # rows that OpenAI trains on, of about 6,260
 OPENAI_PAD = 50259  # fills up its queries; no token of GPT-2's 50,257
 
 
@@ -71,18 +83,22 @@ def read(
     if Path(name).expanduser().exists():
         return None
     if source not in SERVES:
-        raise UserError(f"--data {name}: expected a file, or one of {', '.join(NAMES)}; there is no such file.")
-    file = None if part in parts or (not part and source in NAMES) else Path(part).expanduser()
+        names = ", ".join(NAMES + FROM_FILES)
+        raise UserError(f"--data {name}: expected a file, or one of {names}; there is no such file.")
+    summaries = source.partition("-")[0] in tldr.TEMPLATES
+    file = None if summaries or part in parts or (not part and source in NAMES) else Path(part).expanduser()
     if file is not None and not file.is_file():
         raise UserError(f"--data {name}: expected one of {', '.join(NAMES)}, or {source}:FILE; there is no such file.")
     if not set(wants) & set(SERVES[source]):
-        able = [n for n in NAMES if set(wants) & set(SERVES[n.partition(":")[0]])]
+        able = [n for n in NAMES + FROM_FILES if set(wants) & set(SERVES[n.partition(":")[0]])]
         raise UserError(
             f"--data {name}: this stage needs records of kind {' or '.join(wants)}; {source} has {SERVES[source][0]}.\n"
             f"Sources that have them: {', '.join(able) or 'none'}. Or give a file of your own."
         )
     held: list[Record] = []
-    if source == "hh" and file:
+    if summaries:
+        train, held = tldr.read(name, tokenizer, skipped)
+    elif source == "hh" and file:
         train = hh(file, skipped)
     elif source == "hh":
         train, held = (
@@ -90,9 +106,9 @@ def read(
             for side in ("train", "test")
         )
     elif source == "openai":
-        train = openai_labels(file or fetch(OPENAI.format(part=part)), tokenizer)
-        if not file:
-            train, held = train[:OPENAI_TRAIN], train[OPENAI_TRAIN:]
+        published, n, *frame = OPENAI_FILES.get(part, ("", 10**9))  # of a file of one's own nothing is known
+        train = openai_labels(file or fetch(OPENAI.format(part=part, file=published)), tokenizer, *frame)
+        train, held = train[:n], train[n:]
     elif source == "imdb":
         train, held = imdb(file or fetch(IMDB, IMDB_SHA256), skipped)
     else:
@@ -111,18 +127,19 @@ def hh(path: str | Path, skipped: Counter | None = None) -> list[Record]:
     return read_records(path, ("pair",), Counter() if skipped is None else skipped)
 
 
-def openai_labels(path: str | Path, tokenizer: Tokenizer) -> list[Record]:
+def openai_labels(path: str | Path, tokenizer: Tokenizer, before: str = "", after: str = "") -> list[Record]:
     """Read a label file of lm-human-preferences: rows {query, sample0, sample1, ..., best}, in GPT-2's token ids.
 
-    Queries, and samples if they must, are filled up with OPENAI_PAD; any other id that is not GPT-2's is a UserError,
-    as is any other tokenizer.
+    before, after: texts to put around each query: OpenAI's policies read them, its reward models do not; here all read
+    the same prompt. Queries, and samples if they must, are filled up with OPENAI_PAD; any other id that is not GPT-2's
+    is a UserError, as is any other tokenizer.
     """
     if (tokenizer.eot, tokenizer.encode("Hello world")) != (50256, [15496, 995]):
         raise UserError(
             f"{path}: its texts are token ids of GPT-2's vocabulary; the model's is another one, of {len(tokenizer)} "
             "tokens.\nUse --model gpt2 (or -medium, -large, -xl)."
         )
-    records = []
+    records, frame = [], [tokenizer.encode(text) if text else [] for text in (before, after)]
     for number, row in enumerate(_json_list(path), 1):
         where = f"{path}, row {number}"
         names, best = [f"sample{i}" for i in range(len(row)) if f"sample{i}" in row], row.get("best")
@@ -142,7 +159,8 @@ def openai_labels(path: str | Path, tokenizer: Tokenizer) -> list[Record]:
                 raise UserError(f"{where}: {name}: expected GPT-2's token ids, 0 to 50256, and {OPENAI_PAD} as padding "
                                 f"at the end; found {found}.")  # fmt: skip
             texts.append(tuple(ids))
-        records.append(Record(texts[0], tuple(texts[1:]), best, where=where))
+        prompt = (*frame[0], *texts[0], *frame[1])
+        records.append(Record(prompt, tuple(texts[1:]), best, where=where))
     return records
 
 
@@ -189,11 +207,12 @@ def imdb(path: str | Path, skipped: Counter | None = None) -> tuple[list[Record]
 
 def _json_list(path: str | Path) -> list[dict]:
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = Path(path).read_bytes()
+        rows = json.loads((gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig"))
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected one JSON list of objects; the file is damaged ({error}).") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected one JSON list of objects; the file is damaged ({error}).") from None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: expected one JSON list of objects, found something else.")
     return rows

@@ -4,13 +4,16 @@
     RougeScorer(["rouge1", "rouge2", "rougeL"]).score(reference, hypothesis)[name].fmeasure
 """
 
+import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 
 from minalign.overlap import bleu, rouge, self_bleu
 
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "rouge.json").read_text())  # golden/make_rouge.py made it
 PAIRS = [  # hypothesis, reference, (rouge1, rouge2, rougeL), BLEU
     ("the cat sat on the mat", "the cat is on the mat", (0.8333333333333334, 0.6, 0.8333333333333334),
      0.25406637407730737),
@@ -39,6 +42,13 @@ def test_a_pair_scores_as_in_nltk_and_rouge_score(hypothesis, reference, rouges,
     assert list(found) == ["rouge1", "rouge2", "rougeL"] and list(found.values()) == pytest.approx(rouges, abs=1e-12)
     assert bleu(hypothesis, [reference]) == pytest.approx(score, abs=1e-12)
     assert list(rouge(reference, hypothesis).values()) == pytest.approx(rouges, abs=1e-12)  # F1 is symmetric
+
+
+def test_rouge_of_fifty_pairs_as_in_rouge_score():
+    """Empty and equal texts, apostrophes, numbers, other alphabets, and edited texts of up to 1,000 words."""
+    assert len(GOLDEN["pairs"]) == 50 and GOLDEN["made_by"].endswith("rouge-score 0.1.2")
+    for pair in GOLDEN["pairs"]:
+        assert rouge(pair["hypothesis"], pair["reference"]) == pytest.approx(pair["rouge"], abs=1e-12, rel=0), pair
 
 
 @pytest.mark.parametrize("hypothesis, references, score", SEVERAL)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from minalign import sources
+from minalign.data import read_prompts
 from minalign.errors import UserError
 from minalign.records import Record
 from minalign.sources import fetch, hh, imdb, openai_labels, puns, read
@@ -35,9 +36,17 @@ class GPT2Vocabulary:
     """As much of GPT-2's tokenizer as the reader looks at."""
 
     eot = 50256
+    known = {
+        "Hello world": [15496, 995],
+        "Article:\n\n": [14906, 25, 628],
+        "\n\nTL;DR:": [198, 198, 14990, 26, 7707, 25],
+    }
 
     def encode(self, text):
-        return {"Hello world": [15496, 995]}[text]
+        return self.known[text]
+
+    def decode(self, ids):
+        return f"text of {list(ids)}"
 
     def __len__(self):
         return 50257
@@ -72,6 +81,7 @@ def test_openai_labels(tmp_path):
         ({"best": 4}, "best 4"),
         ({"best": True}, "best True"),
         ({"best": None}, "best None"),
+        ({"best": [0, 2, 3]}, r"best \[0, 2, 3\]"),  # a tie
     ],
 )
 def test_bad_labels_are_refused_by_row(changes, says, tmp_path):
@@ -88,7 +98,9 @@ def test_labels_need_their_own_vocabulary(tmp_path, tokenizer):
 def test_gpt2_s_own_vocabulary_is_known(tmp_path):
     for source, name in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
         (tmp_path / name).write_bytes((SHARED / "gpt2_bpe" / source).read_bytes())
-    assert len(openai_labels(labels(tmp_path / "labels.json"), Tokenizer.from_folder(tmp_path))) == 2
+    tokenizer = Tokenizer.from_folder(tmp_path)
+    assert len(openai_labels(labels(tmp_path / "labels.json"), tokenizer)) == 2
+    assert {text: tokenizer.encode(text) for text in GPT2Vocabulary.known} == GPT2Vocabulary.known
 
 
 DIALOGUE = "\n\nHuman: Hi\n\nAssistant:"
@@ -193,7 +205,7 @@ def test_a_damaged_archive_is_refused(content, tmp_path):
 
 @pytest.mark.parametrize("content, says", [
     (b"[1]", "list of objects"), (b"{}", "list of objects"), (b"[]", "list of objects"), (b"[{", "damaged"),
-    (b"\xff", "damaged"), (b"[" * 100_000, "damaged"), (None, "No such file"),
+    (b"\xff", "damaged"), (gzip.compress(b"[{}]")[:-9], "damaged"), (b"[" * 100_000, "damaged"), (None, "No such file"),
 ])  # fmt: skip
 def test_a_damaged_list_is_refused(content, says, tmp_path):
     if content is not None:
@@ -233,6 +245,33 @@ def test_openai_s_split(tmp_path, monkeypatch):
     assert (len(train), len(held)) == (4992, 3) and held[0].where.endswith("row 4993")
 
 
+@pytest.mark.parametrize("part, before, n", [("tldr", (), 9), ("cnndm", (14906, 25, 628), 46_003)])
+def test_openai_s_summaries(part, before, n, tmp_path, monkeypatch):
+    """Of the later, larger files; their queries get the texts that OpenAI's policies read around them."""
+    samples = {"sample0": [2], "sample1": [3, 50259], "sample2": [4], "best": 1}
+    rows = [{"query": [100 + i // 2, 50259], **samples} for i in range(n)]
+    (tmp_path / "labels.json").write_bytes(gzip.compress(json.dumps(rows).encode(), 1))
+    asked = []
+    monkeypatch.setattr(sources, "fetch", lambda url: asked.append(url) or tmp_path / "labels.json")
+    train, held = read(f"openai:{part}", ("best",), GPT2Vocabulary(), Counter())
+    base = "https://openaipublic.blob.core.windows.net/lm-human-preferences/labels/"
+    assert asked == [f"{base}{part}/online_45k.json"]
+    assert (len(train), len(held)) == (min(n, 46_000), max(0, n - 46_000))
+    after = (198, 198, 14990, 26, 7707, 25)
+    assert train[7].prompt == (*before, 103, *after) and train[7].responses == ((2,), (3,), (4,))
+    # Prompts to answer: those held out, once each; token ids stay what they are, a reference is a text.
+    ((name, found),) = read_prompts([f"openai:{part}"], GPT2Vocabulary()).items()
+    asked_for = [100, 101, 102, 103, 104] if n == 9 else [23_100, 23_101]
+    assert name == f"openai:{part}" and [r.prompt for r in found] == [(*before, i, *after) for i in asked_for]
+    assert {r.responses for r in found} == {("text of [3]",)}
+
+
+def test_labels_of_one_s_own(tmp_path):
+    """Whose they are is not known, so the queries stay as they are and none is held out."""
+    train, held = read(f"openai:{labels(tmp_path / 'labels.json')}", ("best",), GPT2Vocabulary(), Counter())
+    assert [r.prompt for r in train] == [(464, 1049)] * 2 and held == []
+
+
 def test_a_copy_of_one_s_own(tmp_path, tokenizer, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hh_file(tmp_path / "mine.gz", (" a", " b"))
@@ -245,10 +284,12 @@ def test_a_copy_of_one_s_own(tmp_path, tokenizer, monkeypatch):
 
 @pytest.mark.parametrize("name, wants, says", [
     ("hhh", "pair", "expected a file, or one of hh, hh:harmless"),
+    ("tldrs:x", "completion", "puns, tldr:FILE, tldr-comparisons:FILE, cnndm:FILE, cnndm-comparisons:FILE; there is"),
     ("nowhere/x.jsonl", "pair", "there is no such file"),
     ("hh:harmful", "pair", "or hh:FILE; there is no such file"),
     ("openai", "best", "or openai:FILE"),
-    ("imdb", "pair", "of kind pair; imdb has completion.\nSources that have them: hh, hh:harmless, hh:helpful."),
+    ("imdb", "pair", "of kind pair; imdb has completion.\nSources that have them: hh, hh:harmless, hh:helpful, "
+     "tldr-comparisons:FILE, cnndm-comparisons:FILE. Or give a file of your own."),
     ("openai:sentiment", "pair", "openai has best"),
 ])  # fmt: skip
 def test_names_that_cannot_be_used(name, wants, says, tokenizer, monkeypatch):
