@@ -106,6 +106,12 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def roomy(tmp_path_factory):
+    """The same with room for the prompts of every task."""
+    return stages.write_tiny(tmp_path_factory.mktemp("models") / "roomy", 320)
+
+
+@pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Two files: 16 pairs to learn from and 8 that are held out."""
     folder, rows = tmp_path_factory.mktemp("data"), stages.pairs()

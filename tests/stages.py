@@ -3,8 +3,10 @@ must do alike. Scripts run in this process, `train(train_sft, "--steps=2", ...)`
 """
 
 import ast
+import contextlib
 import json
 import signal
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from safetensors.torch import load_file
 
 from minalign import hub, stage
 from minalign.errors import UserError
-from minalign.model import GPT2, GPT2Config
+from minalign.model import GPT2, Block, GPT2Config
 from minalign.run import NonFiniteError
 from minalign.tokenizer import Tokenizer
 
@@ -22,11 +24,11 @@ OWN = [*ALIKE, "--lora_rank=4", "--batch_size=8", "--max_response=8", "--eval_fr
        "--warmup_steps=0"]  # fmt: skip
 
 
-def write_tiny(folder: Path) -> Path:
+def write_tiny(folder: Path, n_positions: int = 96) -> Path:
     """Write a random GPT-2 of two layers with nano's vocabulary; about one in six of its tokens is the stop."""
     tokenizer = Tokenizer.from_folder(hub.NANO)
     torch.manual_seed(5)
-    model = GPT2(GPT2Config(tokenizer.n_vocab, n_positions=96, n_embd=32, n_layer=2, n_head=2, initializer_range=0.15))
+    model = GPT2(GPT2Config(tokenizer.n_vocab, n_positions, n_embd=32, n_layer=2, n_head=2, initializer_range=0.15))
     with torch.no_grad():
         model.transformer.ln_f.weight[0], model.transformer.ln_f.bias[0] = 0, 3  # one dimension is constant: the stop's
         model.transformer.wte.weight[:, 0], model.transformer.wte.weight[tokenizer.eot] = 0, 0
@@ -144,6 +146,22 @@ def check_schedule(script, flags, tmp_path):
     assert B and not any(x.any() for x in B), "a rate of 0 moves nothing"
 
 
+@contextlib.contextmanager
+def graphs():
+    """Record of each block that runs outside no_grad whether there is a graph behind it: {number: {True, False}}."""
+    found = defaultdict(set)
+
+    def see(module, args, output):
+        if isinstance(module, Block) and torch.is_grad_enabled():
+            found[module.attn.layer].add(output.requires_grad)
+
+    handle = torch.nn.modules.module.register_module_forward_hook(see)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
 def check_full_fine_tuning(script, flags, tiny, tmp_path, unmoved=frozenset()):
     """--lora_rank 0 writes a whole model that loads again; --freeze_layers leaves the lowest blocks bit-identical.
 
@@ -152,7 +170,9 @@ def check_full_fine_tuning(script, flags, tiny, tmp_path, unmoved=frozenset()):
     base = load_file(tiny / "model.safetensors")
     full = [*flags, "--lora_rank=0", "--steps=2"]
     for frozen in (0, 0.5):
-        run = train(script, *full, "--freeze_layers", frozen, out=tmp_path / f"frozen-{frozen}")
+        with graphs() as behind:
+            run = train(script, *full, "--freeze_layers", frozen, out=tmp_path / f"frozen-{frozen}")
+        assert (True in behind[0]) == (not frozen) and True in behind[1], behind
         assert {"config.json", "model.safetensors", "vocab.json", "merges.txt"} <= inside(run), inside(run)
         assert "adapter_config.json" not in inside(run)
         after = load_file(run / "model.safetensors")
@@ -165,10 +185,12 @@ def check_full_fine_tuning(script, flags, tiny, tmp_path, unmoved=frozenset()):
 
 
 def check_frozen_adapters(script, flags, tmp_path):
-    """With LoRA, --freeze_layers leaves the adapters of the lowest blocks at nothing."""
-    run = train(script, *flags, "--steps=2", "--freeze_layers=0.5", out=tmp_path / "frozen")
+    """With LoRA, --freeze_layers leaves the lowest blocks without adapters, and without a graph."""
+    with graphs() as behind:
+        run = train(script, *flags, "--steps=2", "--freeze_layers=0.5", out=tmp_path / "frozen")
+    assert behind[0] == {False} and True in behind[1], behind
     B = {key: x.any().item() for key, x in weights(run).items() if "lora_B" in key}
-    assert len(B) == 8 and all(trained == (".h.1." in key) for key, trained in B.items()), B
+    assert len(B) == 4 and all(trained and ".h.1." in key for key, trained in B.items()), B
 
 
 def check_micro_batches(script, flags, tmp_path, size, *more, constant=()):

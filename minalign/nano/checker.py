@@ -245,7 +245,7 @@ def check(text: str, genre: str) -> list[Violation]:
 # ---------------------------------------------------------------- corrupting a text
 
 
-def _parts(document: Document) -> tuple[Schema, dict]:
+def cast_of(document: Document) -> tuple[Schema, dict]:
     """Return the plot's first schema and role -> entity, from the record of a document."""
     schema = plots(document.genre)[document.facts["schema"]][0]
     bindings = {}
@@ -257,7 +257,7 @@ def _parts(document: Document) -> tuple[Schema, dict]:
 def _swap_entity(document: Document, draw: Draw, wanted) -> str | None:
     """Return the text with one later mention of an entity replaced by another of its kind, or None if none is
     mentioned twice."""
-    schema, bindings = _parts(document)
+    schema, bindings = cast_of(document)
     text, swaps = document.text, []
     for role, entity in bindings.items():
         if not wanted(schema.roles[role]):
@@ -310,7 +310,7 @@ def _swap_pronoun(document: Document, draw: Draw) -> str | None:
 def _swap_outcome(document: Document, draw: Draw) -> str | None:
     """Return the text with one of its sentences that show the outcome replaced by one that shows the opposite, or
     None."""
-    schema, bindings = _parts(document)
+    schema, bindings = cast_of(document)
     opposite = {"good": "bad", "bad": "good"}.get(document.facts.get("outcome"))
     shown = [
         (sentence, match.beat.name)

@@ -25,6 +25,7 @@ from minalign.errors import UserError
 from minalign.files import atomic_write
 from minalign.generate import StopRule
 from minalign.nano.grammar import split_sentences
+from minalign.samples import settings_of
 from minalign.tasks import text
 from minalign.tokenizer import Tokenizer
 
@@ -73,6 +74,13 @@ def stop_rule(tokenizer: Tokenizer, max_len: int | None = None, min_len: int = 1
     stop, banned = tokenizer.encode(".")[0], illegal_tokens(tokenizer, illegal == "published")
     ends = tuple(i for i in text.sentence_ends(tokenizer) if i != stop and illegal == "basic")
     return StopRule(stop, max_len or MAX_LEN, min_len, ends, min_len + 1, banned)
+
+
+def flags_of(init: str | None) -> dict[str, int | str]:
+    """Return what decides the stop rule of the run in `init`, {flag: value}, where it is one of this task; else {}."""
+    run = settings_of(init)
+    names = ("max_response", "min_response", "illegal") if run.get("task") == "next_sentence" else ()
+    return {name: run[name] for name in names if name in run}
 
 
 def prompts(split: str, n: int, seed: int = 1) -> list[str]:

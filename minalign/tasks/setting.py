@@ -1,6 +1,7 @@
 """A task by its name, as the scripts use it: one face for texts, whose quality has a formula, and for worlds, whose
 responses can all be listed."""
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from minalign.generate import StopRule
 from minalign.model import GPT2
 from minalign.records import Record
 from minalign.respond import respond
-from minalign.tasks import descriptiveness, grammar, next_sentence, puns, rng, sentiment, text
+from minalign.tasks import descriptiveness, grammar, next_sentence, puns, rng, sentiment, summarize, text
 from minalign.tokenizer import Tokenizer
 
-TEXTS: dict[str, ModuleType] = {"sentiment": sentiment, "descriptiveness": descriptiveness, "puns": puns}
+TEXTS: dict[str, ModuleType] = {"sentiment": sentiment, "descriptiveness": descriptiveness, "puns": puns,
+                                "summarize": summarize}  # fmt: skip
 WORLDS = ("rng", "grammar")
 OWN_DATA = 256  # tokens of a response to one's own prompts, where --max_response does not say
 
@@ -143,8 +145,9 @@ def comparisons(
 ) -> tuple[list[Record], float | None]:
     """Return n comparisons labelled by the task's noisy labeller, and its ceiling (None of worlds).
 
-    Of texts, k responses that `model` samples to each of n prompts (of puns: a pun and a plain statement); of worlds,
-    pairs of strings. noise, draw: sources of randomness, of samples and of labels.
+    Of texts, k responses that `model` samples to each of n prompts (of puns: a pun and a plain statement; of summarize:
+    a ranking of k, samples and `rivals` whose gold scores differ); of worlds, pairs of strings. noise, draw: sources
+    of randomness, of samples and of labels.
     """
     if name == "puns":
         records = puns.preferences(split, n, seed, label_noise)
@@ -157,10 +160,24 @@ def comparisons(
         said = respond(model, tokenizer, [tokenizer.encode(here.world.prompt)], here.rule, 1024, generator=noise)[0]
         return here.world.of.preferences([response.text for response in said], n, label_noise, draw), None
     prompts = here.task.prompts(split, n, seed)
-    asked = [tokenizer.encode(prompt) for prompt in prompts]
+    room = model.config.n_positions - here.rule.max_new_tokens
+    asked = [tokenizer.encode(prompt)[-room:] for prompt in prompts]
     sampled = respond(model, tokenizer, asked, here.rule, k, temperature, noise)
     texts = [[response.text for response in responses] for responses in sampled]
+    if name == "summarize":
+        found = [unequal(here, prompt, [*mine, *rivals], k, draw) for prompt, mine, rivals in
+                 zip(prompts, texts, summarize.rivals(split, n, seed, k))]  # fmt: skip
+        prompts, texts = [p for p, shown in zip(prompts, found) if shown], [shown for shown in found if shown]
     gold = [here.gold([prompt] * k, answers) for prompt, answers in zip(prompts, texts)]
     told = [scores for scores, answers in zip(gold, texts) if len(set(answers)) > 1]  # the others are no comparison
+    ranked = name == "summarize" and k > 2  # which is counted pair by pair
+    told = [pair for scores in told for pair in itertools.combinations(scores, 2)] if ranked else told
     ceiling = text.ceiling(told, label_noise) if told else None
-    return text.labelled(prompts, texts, gold, label_noise, draw, pairs=k == 2), ceiling
+    return text.labelled(prompts, texts, gold, label_noise, draw, k == 2, ranked), ceiling
+
+
+def unequal(here: Setting, prompt: str, texts: list[str], k: int, draw: random.Random) -> list[str]:
+    """Return k of the texts that no two have the same gold score, [] where there are fewer."""
+    texts = draw.sample(texts, len(texts))
+    of = dict(zip(here.gold([prompt] * len(texts), texts), texts))
+    return list(of.values())[:k] if len(of) >= k else []

@@ -176,16 +176,21 @@ def _matches(sentence: str, genre: str) -> dict[str, list[Match]]:
     return found
 
 
-def _extend(known: dict, match: Match) -> dict | None:
-    """Return {(role or fact): possible values} once `match` is told too, None if that contradicts what is known."""
+def claims(match: Match) -> dict[tuple[str, str], frozenset]:
+    """Return what a sentence says, {("role" or "fact", name): possible values}."""
     beat = match.beat
-    claims = {("role", role): names for role, names in match.bindings.items()}
+    found = {("role", role): names for role, names in match.bindings.items()}
     for fact, values in beat.when.items():
-        claims["fact", fact] = frozenset(values if isinstance(values, (tuple, list, set)) else (values,))
+        found["fact", fact] = frozenset(values if isinstance(values, (tuple, list, set)) else (values,))
     if match.key and beat.by not in _MANNER:
         fact = ("fact", beat.by or beat.name)
-        claims[fact] = claims.get(fact, frozenset({match.key})) & {match.key}
-    known = known | {name: values & known.get(name, values) for name, values in claims.items()}
+        found[fact] = found.get(fact, frozenset({match.key})) & {match.key}
+    return found
+
+
+def _extend(known: dict, match: Match) -> dict | None:
+    """Return {(role or fact): possible values} once `match` is told too, None if that contradicts what is known."""
+    known = known | {name: values & known.get(name, values) for name, values in claims(match).items()}
     people = [
         next(iter(names))
         for (kind, role), names in known.items()
@@ -254,6 +259,17 @@ def label(scores: list[float], noise: float, draw: random.Random) -> int:
     return draw.choices(range(len(scores)), _luce(scores, noise))[0]
 
 
+def rank(scores: list[float], noise: float, draw: random.Random) -> list[int]:
+    """Return the responses in a judge's order, best first: `label` again and again, of those that are left.
+
+    Plackett (1975); of any two responses the order is that of `label`.
+    """
+    left, order = list(range(len(scores))), []
+    while left:
+        order.append(left.pop(label([scores[i] for i in left], noise, draw)))
+    return order
+
+
 def ceiling(scores: list[list[float]], noise: float) -> float:
     """Return the expected accuracy, against such labels, of who knows the scores: the mean of max_i P(i).
 
@@ -269,14 +285,19 @@ def labelled(
     noise: float,
     draw: random.Random,
     pairs: bool = False,
+    ranked: bool = False,
 ) -> list[Record]:
-    """Return records of best-of-k, one a prompt, labelled by `label`; with `pairs` (chosen, rejected).
+    """Return records of best-of-k, one a prompt, labelled by `label`; with `pairs` (chosen, rejected), with `ranked` in
+    the order of `rank`.
 
     responses, scores: k a prompt. A pair is two of the k, drawn evenly. Records whose responses are all the same text
     say nothing and are left out.
     """
     records = []
     for prompt, texts, values in zip(prompts, responses, scores, strict=True):
+        if ranked:
+            records.append(Record(prompt, tuple(texts[i] for i in rank(values, noise, draw)), ranked=True))
+            continue
         shown = draw.sample(range(len(texts)), 2) if pairs else list(range(len(texts)))
         best = label([values[i] for i in shown], noise, draw)
         if len({texts[i] for i in shown}) == 1:
