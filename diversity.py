@@ -279,7 +279,7 @@ def main(argv: list[str]) -> None:
         classifier = load_classifier(cfg.nli, device)
         metrics.nli_columns(classifier.labels)  # an unfit one is an error now, not after the other metrics
     reads = [*cfg.files, cfg.encoder, cfg.nli or ""]
-    run = Run.create(cfg.out, run_name("diversity"), overwrite=cfg.overwrite, reads=reads)
+    run = Run.create(cfg.out, run_name("diversity"), None, cfg.overwrite, reads)
     run.start(cfg, device)
 
     # measure: every text is encoded once, in however many sets it is

@@ -15,17 +15,18 @@ listed, the exact values stand beside the estimates.
     classifier:MODEL:LABEL               probability of LABEL for prompt + response, from a BERT or RoBERTa
     likelihood                           log-prob, nats, under the model that --init was trained from (else --model)
 
-Files: samples.jsonl (rank 1 is the best), best.jsonl, best_of_n.json (the curves), result.json, best_of_n.png.
+Files: samples.jsonl (rank 1 is the best; logprob: of the response with its end, nats, under the distribution that
+sampled it, temperature and top-p included), best.jsonl, best_of_n.json (the curves), result.json, best_of_n.png.
 In Python:
 
     import torch; from minalign.generate import generate; from minalign.stage import load_policy
     model, tokenizer, base = load_policy("nano", init=None)  # init: a run's folder
-    samples = generate(model, torch.tensor([tokenizer.encode("Anna, a baker, found an old map.")]), tokenizer.eot, n=2)
+    prompts = torch.tensor([tokenizer.encode("Anna, a baker, found an old map.")])
+    samples = generate(model, prompts, tokenizer.eot, n=2, max_new_tokens=256)
     print([tokenizer.decode(ids[:n]) for ids, n in zip(samples.tokens.tolist(), samples.lengths.tolist())])
 """
 
 import json
-import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,20 +39,20 @@ from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write
 from minalign.generate import StopRule, generate, left_pad
-from minalign.jsonl import read_records
 from minalign.model import GPT2
 from minalign.nano.corpus import SPLITS
 from minalign.records import Record
 from minalign.respond import text_of
 from minalign.run import Run, pick_device, seed_everything
-from minalign.samples import read_rows
+from minalign.samples import finished, read_rows, settings_of
 from minalign.scores import OVERLAP, Rows, Score
-from minalign.tasks import rng
+from minalign.tasks import next_sentence, rng
 from minalign.tasks.setting import TEXTS, WORLDS, Setting, World, setting
 from minalign.tokenizer import Tokenizer
 
 TASKS = (*WORLDS, "next_sentence", *TEXTS)
 TALK = {"n": 1}  # one prompt without a reward
+ENDS = ("max_response", "min_response", "illegal", "target", "grammar_reward")
 PRESETS = {"sentiment": {"temperature": 0.7}, "descriptiveness": {"temperature": 0.7}}  # of Ziegler et al., as PPO's
 
 
@@ -59,7 +60,8 @@ PRESETS = {"sentiment": {"temperature": 0.7}, "descriptiveness": {"temperature":
 class Config:
     task: str | None = flag(None, "its prompts (but for --data, --prompt, --samples), stop rule and gold score",
                             choices=TASKS)  # fmt: skip
-    data: tuple[str, ...] = flag((), "files of prompts: records, whose completions are references, or .txt, one a line")
+    data: tuple[str, ...] = flag((), "prompts: files of records, whose completions are references, or .txt, one a "
+                                 "line; or hh, imdb, puns, tldr:FILE, cnndm:FILE")  # fmt: skip
     prompt: str | None = flag(None, "one prompt; without --out nothing is written")
     samples: str | None = flag(None, "score these instead of drawing any: a samples.jsonl, or a run that has one")
     model: str = flag("nano", "nano (bundled), a hub id such as gpt2, or a folder with GPT-2 weights")
@@ -78,6 +80,9 @@ class Config:
     top_p: float = flag(1.0, "sample from the fewest tokens with this probability (nucleus), 1 = all")
     greedy: bool = flag(False, "take the likeliest token, with --n 1")
     max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
+    min_response: int = flag(1, "next_sentence: tokens before the full stop at least; default: the --init run's")
+    illegal: str = flag("basic", "next_sentence: impossible tokens; default: the --init run's",
+                        choices=("basic", "published"))  # fmt: skip
     max_prompt: int = flag(0, "tokens of a prompt at most, its end is kept; 0 = what the model's context allows")
     rows: int = flag(256, "responses written at a time, which bounds memory; other numbers draw other samples")
     seed: int = flag(1, "of sampling and of a task's prompts")
@@ -93,7 +98,7 @@ class Config:
 
     def __post_init__(self):
         cli.check_ranges(self, examples=(0, 1e8), n=(1, 1e6), temperature=(0.01, 100), top_k=(0, 1e9), top_p=(1e-6, 1),
-                         max_response=(0, 1e5), max_prompt=(0, 1e6), rows=(1, 1e6))  # fmt: skip
+                         max_response=(0, 1e5), min_response=(1, 1e4), max_prompt=(0, 1e6), rows=(1, 1e6))  # fmt: skip
         if not (self.task or self.data or self.prompt is not None or self.samples):
             raise UserError(f"give --task, --data FILE, --prompt TEXT or --samples FILE.\n"
                             f"Tasks: {', '.join(TASKS)}.")  # fmt: skip
@@ -118,25 +123,30 @@ def check_best_of(cfg: Config, N: int) -> None:
 
 
 def preset(given) -> dict:
-    found = PRESETS.get(given.task, {}) | ({"examples": 0} if given.data else {})
+    """Return the presets of a task; and where responses end, as the run has it whose samples or whose sentences these
+    are, since a likelihood counts the end, and a GFlowNet learned its own."""
+    task, run = given.task, settings_of(given.samples or given.init)
+    if given.samples and not task and {"likelihood", "gold"} & set(given.reward):
+        task = run.get("task") if run.get("task") in TASKS else None
+        if not run and not given.max_response and "likelihood" in given.reward:
+            raise UserError(f"--reward likelihood counts the end of a response, and no run.json beside {given.samples} "
+                            "says where it is.\nGive --task; of own data --max_response, as it was sampled.")
+    found = {"task": task} | PRESETS.get(task, {}) | ({"examples": 0} if given.data else {})
+    if run.get("task") == task and (given.samples or task == "next_sentence"):
+        found |= {name: run[name] for name in ENDS if isinstance(run.get(name), str | int)}
     return found | (TALK if given.prompt is not None and not given.reward else {})
 
 
 # ---------------------------------------------------------------- prompts
 
 
-def read_prompts(path: str) -> list[Record]:
-    """Return the records of a file of prompts; of preferences the preferred response is the reference."""
-    records = read_records(path, ("ranking", "best", "pair", "completion", "prompt"))
-    return [Record(r.prompt, r.responses[r.best or 0 :][:1], where=r.where) for r in records]
-
-
-def find_prompts(cfg: Config, here: Setting) -> dict[str, list[Record]]:
+def find_prompts(cfg: Config, here: Setting, tokenizer: Tokenizer) -> dict[str, list[Record]]:
     """Return {split: prompts}; a reference is a record's response. Of own data a file is a split."""
     if cfg.prompt is not None:
         return {"prompt": [Record(cfg.prompt)]}
     if cfg.data:
-        return {Path(path).name.partition(".")[0]: read_prompts(path)[: cfg.examples or None] for path in cfg.data}
+        found = data.read_prompts(cfg.data, tokenizer)
+        return {split: records[: cfg.examples or None] for split, records in found.items()}
     splits = ("test",) if here.world else getattr(here.task, "SPLITS", SPLITS)
     if unknown := [name for name in cfg.split if name not in splits]:
         raise UserError(f"--split {unknown[0]}: {cfg.task} has {', '.join(splits)}.")
@@ -149,9 +159,10 @@ def find_prompts(cfg: Config, here: Setting) -> dict[str, list[Record]]:
     return {s: here.task.completions(s, cfg.examples, cfg.seed) for s in cfg.split}
 
 
-def read_samples(cfg: Config) -> list[Rows]:
+def read_samples(cfg: Config, tokenizer: Tokenizer) -> list[Rows]:
     """Return the rows of each prompt in --samples, with the references of --data."""
-    references = {r.prompt: r.responses[0] for name in cfg.data for r in read_prompts(name) if r.responses}
+    found = [r for records in data.read_prompts(cfg.data, tokenizer).values() for r in records if r.responses]
+    references = {data.as_text(r.prompt, tokenizer): r.responses[0] for r in found}
     groups: dict[str, Rows] = {}
     for row in read_rows(cfg.samples):
         if cfg.data and row["prompt"] not in references:
@@ -200,12 +211,6 @@ def find_scores(cfg: Config, here: Setting, policy: GPT2, base: str, tokenizer: 
 # ---------------------------------------------------------------- numbers
 
 
-def numbers_of(rows: Rows) -> list[str]:
-    """Return the names of the scores that are a finite number in every row."""
-    return [name for name in (rows[0]["scores"] if rows else ())
-            if all(type(x := row["scores"].get(name)) in (int, float) and math.isfinite(x) for row in rows)]
-
-
 def curves(told: list[Rows], names: list[str], by: str, N: int) -> dict[str, dict[str, list[float | None]]]:
     """Return {score: {"mean", "se"}} of best of 1 ... N by a score, means and standard errors over prompts."""
     columns = {name: torch.tensor([[row["scores"][name] for row in rows[:N]] for rows in told]) for name in names}
@@ -234,7 +239,7 @@ def best_of_n(cfg: Config, run: Run, groups: dict[str, list[Rows]], by: str, law
     if N < max(map(len, told)):
         print(f"some prompts have only {N} responses: the curves use the first {N} of each")
     rows = [row for answers in told for row in answers]
-    names = numbers_of(rows)
+    names = scores.numbers_of(rows)
     every = range(1, N + 1)
     bounds = {"kl_bound": list(map(bon.kl_bound, every)), "win_rate_bound": list(map(bon.win_rate_bound, every))}
     found = {split: curves(part, names, by, N) for split, part in groups.items()}
@@ -279,34 +284,19 @@ def answer(cfg: Config, policy: GPT2, tokenizer: Tokenizer, rule: StopRule, spli
         n = min(cfg.rows, cfg.n - start)
         drawn = generate(policy, prompts, n=n, temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p,
                          greedy=cfg.greedy, prompt_mask=prompt_mask, generator=noise, **rule.settings())  # fmt: skip
-        told = zip(drawn.tokens.tolist(), drawn.mask.sum(1).tolist(), drawn.stopped.tolist())
-        for i, (tokens, length, stopped) in enumerate(told):
+        columns = drawn.tokens, drawn.mask.sum(1), drawn.stopped, drawn.logprobs.sum(1)
+        for i, (tokens, length, stopped, logprob) in enumerate(zip(*(x.tolist() for x in columns))):
             number, record, ids = batch[i // n]
             prompt = record.prompt if isinstance(record.prompt, str) else tokenizer.decode(ids)
             row = {"prompt": prompt, "response": text_of(tokenizer, tokens[:length]), "stopped": stopped, "scores": {},
-                   "split": split, "id": number}  # fmt: skip
+                   "split": split, "id": number, "logprob": logprob}  # fmt: skip
             found[i // n].append(row | ({"reference": record.responses[0]} if record.responses else {}))
     return [row for rows in found for row in rows]
 
 
-def finished(path: Path, sizes: list[int]) -> list[Rows]:
-    """Return the batches that a run has written, `sizes` rows each; what a kill has left of another is cut off."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    complete = sum(line.endswith(b"\n") for line in lines)
-    batches: list[Rows] = []
-    start = 0
-    for size in sizes:
-        if start + size > complete:
-            break
-        batches.append([json.loads(line) for line in lines[start : start + size]])
-        start += size
-    if lines[start:]:
-        atomic_write(path, b"".join(lines[:start]))
-    return batches
-
-
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv, preset)
+    stage.refuse_unused(cfg, argv)
     talk = cfg.prompt is not None and not cfg.out
     if not talk:
         cli.show(cfg, changed)
@@ -315,12 +305,14 @@ def main(argv: list[str]) -> None:
     policy, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     policy.to(device).eval().requires_grad_(False)
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
+    if cfg.task == "next_sentence":
+        here.rule = next_sentence.stop_rule(tokenizer, cfg.max_response, cfg.min_response, cfg.illegal)
 
     # data: prompts, or samples that are there already
-    old = read_samples(cfg) if cfg.samples else []
+    old = read_samples(cfg, tokenizer) if cfg.samples else []
     if here.world and (other := [rows[0]["prompt"] for rows in old if rows[0]["prompt"] != here.world.prompt]):
         raise UserError(f"--samples {cfg.samples} has other prompts than --task {cfg.task}: {other[0][:100]!r}.")
-    known = numbers_of([row for rows in old for row in rows])
+    known = scores.numbers_of([row for rows in old for row in rows])
     wanted = find_scores(cfg, here, policy, base, tokenizer, known)
     # Of samples with scores the first one has picked before.
     names = [*known, *wanted] if known and not cfg.reward else [*wanted, *known]
@@ -332,7 +324,7 @@ def main(argv: list[str]) -> None:
         if not by:
             raise UserError(f"--samples {cfg.samples}: these have no scores; give --reward to add one.")
     batches: list[tuple[str, list]] = []
-    for split, records in () if old else find_prompts(cfg, here).items():
+    for split, records in () if old else find_prompts(cfg, here, tokenizer).items():
         encoded, cut = data.encode([Record(r.prompt, where=r.where) for r in records], tokenizer, here.rule,
                                    policy.config.n_positions, cfg.max_prompt)  # fmt: skip
         if cut.n_prompts_cut or not talk:

@@ -39,6 +39,7 @@ PRESETS = {
     "sentiment": dict(temperature=0.7, label_noise=0.2),
     "descriptiveness": dict(temperature=0.7, label_noise=0.3),
     "puns": {},
+    "summarize": {},
 }
 
 
@@ -123,6 +124,7 @@ def rewards(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> dict[s
 def main(argv: list[str]) -> None:
     simpo = {"beta": 2.0}  # the scale of average log-probs is another one
     cfg, changed = cli.parse(Config, argv, lambda given: PRESETS[given.task] | (simpo if given.loss == "simpo" else {}))
+    stage.refuse_unused(cfg, argv)
     cli.show(cfg, changed)
     run = stage.open_run(cfg, "dpo", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)

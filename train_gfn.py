@@ -5,12 +5,11 @@
     python train_gfn.py --task next_sentence       # whole sentences from p_ref(sentence)^(1/T), T = 0.8
     python train_gfn.py --task sentiment --reward gold  # from p_ref(y) exp(r(y) / beta); rewards as in train_ppo.py
 
-The policy is the base model with LoRA adapters. Each step samples responses (on-policy, and some tempered, exploring
-or replayed), scores them in one teacher-forced pass and moves log P(response) towards log R(response) - log Z by
-balance losses (losses.py): SubTB compares the prefixes of one response, VarGrad the responses of one prompt. No value
-network, no baseline, no KL penalty. Differs from the reference: the empty response is impossible, not floored at -99;
-the stop at the maximal length has probability one; gradients come from one forward over given tokens, not through the
-sampler, and of several prompts at once; where the right responses can be listed, the result is exact.
+Each step samples responses (on-policy, and some tempered, exploring or replayed) and moves log P(response) towards
+log R(response) - log Z by balance losses (losses.py): SubTB compares the prefixes of a response, VarGrad the responses
+of one prompt. No value network, no baseline, no KL penalty. Differs from the reference: the empty response is
+impossible, not floored at -99; the stop at the maximal length has probability one; gradients come from one forward over
+given tokens, not through the sampler, of several prompts at once; the result is exact where responses can be listed.
 """
 import math
 import random
@@ -48,7 +47,7 @@ PRESETS = {
     # nano stops in the middle of a sentence once in a million: there SubTB would fit numbers that nobody ever sees.
     ("next_sentence", "default"): dict(objective="vargrad", learning_rate=5e-4, examples=4096),
     ("next_sentence", "paper"): next_sentence.PUBLISHED,
-    **{(task, "default"): TILTED | dict(temperature=0.7 if task != "puns" else 1.0) for task in TEXTS},
+    **{(task, "default"): TILTED | dict(temperature=1.0 if task in ("puns", "summarize") else 0.7) for task in TEXTS},
 }
 
 
@@ -183,6 +182,7 @@ def balance(g: Tensor, can_end: Tensor, lengths: Tensor, log_z: Tensor | None, N
 
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv, preset)
+    stage.refuse_unused(cfg, argv, beta=cfg.every_prefix and f"--reward {cfg.reward} has no scores that it could weigh")
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)

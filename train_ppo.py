@@ -43,6 +43,7 @@ PRESETS = {
     "sentiment": TEXT | dict(temperature=0.7),  # of Ziegler et al.
     "descriptiveness": TEXT | dict(temperature=0.7),
     "puns": TEXT,
+    "summarize": TEXT,
 }
 
 
@@ -155,6 +156,7 @@ def rows_of(prompts: Tensor, n: int) -> Tensor:
 
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv, lambda given: PRESETS[given.task])
+    stage.refuse_unused(cfg, argv)
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)

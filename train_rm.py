@@ -13,6 +13,7 @@ P(i is best) = softmax(gold / noise), so the accuracy that no reward model can b
 """
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
 from minalign.generate import left_pad
+from minalign.nano.corpus import SPLITS
 from minalign.records import Record, write_records
 from minalign.respond import respond
 from minalign.rewards import RewardHead, RewardModel, from_run, save_head
@@ -35,6 +37,8 @@ PRESETS = {  # temperature: of Ziegler et al.
     "sentiment": dict(temperature=0.7, label_noise=0.2, examples=8192),
     "descriptiveness": dict(temperature=0.7, label_noise=0.3, examples=16_384, batch_size=64),
     "puns": dict(examples=2048, label_noise=0.25),
+    "summarize": dict(k=6, examples=6400, eval_examples=256, batch_size=16, steps=400, lora_rank=32, label_noise=0.02,
+                      also=("ood_test", "long_test")),
 }
 
 
@@ -49,7 +53,11 @@ class Config(StageConfig):
     k: int = flag(4, "responses in a comparison; the labeller picks the best")
     label_noise: float = flag(0.05, "temperature of the labeller, in units of the gold score")
     temperature: float = flag(1.0, "that the compared responses are sampled at")
-    normalise: int = flag(256, "responses of the base that gain and bias are set on, before and after; 0 = off")
+    also: tuple[str, ...] = flag((), "held-out comparisons that are only counted at the end: splits of the task, or "
+                                 "with --data files: out of distribution, say")
+    normalise: int = flag(256, "responses that gain and bias are set on, before and after; 0 = off")
+    normalise_on: str = flag("base", "what then has mean 0 and variance 1: samples of the base, or the compared "
+                             "responses (Kirk et al. 2024)", choices=("base", "compared"))  # fmt: skip
 
     def __post_init__(self):
         super().__post_init__()
@@ -139,21 +147,26 @@ def main(argv: list[str]) -> None:
     model, tokenizer, base = stage.load_policy(*start, reward_model=True)
     model.to(device).requires_grad_(False)
     # data: comparisons of a task, labelled by its gold score and noise, or one's own
-    here, ceiling = setting(cfg.task, tokenizer, cfg.max_response, device), None
-    rule = here.rule
+    here, ceilings = setting(cfg.task, tokenizer, cfg.max_response, device), {}
+    rule, kinds = here.rule, ("pair", "best", "ranking")
     if cfg.data:
-        train, held = data.load(cfg.data, cfg.eval_data, cfg.eval_fraction, cfg.seed, tokenizer,
-                                ("pair", "best", "ranking"))  # fmt: skip
+        train, held = data.load(cfg.data, cfg.eval_data, cfg.eval_fraction, cfg.seed, tokenizer, kinds)
+        also = [data.load([name], (), 0, cfg.seed, tokenizer, kinds)[0] for name in cfg.also]
     else:
-        (train, _), (held, ceiling) = (
-            comparisons(here, cfg.task, split, n, cfg.seed, cfg.label_noise, model, tokenizer, noise, choice, cfg.k,
-                        cfg.temperature)
-            for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples)))  # fmt: skip
+        for name in cfg.also:
+            cli.check_choice("also", name, getattr(here.task, "SPLITS", SPLITS))
+        drawn = [comparisons(here, cfg.task, split, n, cfg.seed, cfg.label_noise, model, tokenizer, noise, choice,
+                             cfg.k, cfg.temperature)
+                 for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples),
+                                  *((name, cfg.eval_examples) for name in cfg.also))]  # fmt: skip
+        (train, held, *also), (_, *limits) = zip(*drawn)
+        ceilings = dict(zip(("eval", *cfg.also), limits))
     if not train or not held:
         raise UserError("no comparisons: the responses to each prompt are all the same.\nRaise --temperature or --k.")
     records = train
-    (train, report), (held, _) = (data.encode(r, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
-                                  for r in (train, held[: cfg.eval_examples]))  # fmt: skip
+    (train, report), (held, _), *also = (
+        data.encode(r, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
+        for r in (train, *(held_out[: cfg.eval_examples] for held_out in (held, *also))))  # fmt: skip
     print(report)
     run.start(cfg, device)
     if cfg.dry_run:
@@ -171,10 +184,13 @@ def main(argv: list[str]) -> None:
         sampled = respond(model, tokenizer, asked, rule, 1, cfg.temperature, noise)
     base_samples = [Encoded(prompt, [list(r.tokens)], None) for prompt, (r,) in zip(asked, sampled)]
 
+    scaled = base_samples if cfg.normalise_on == "base" else train[: cfg.normalise]
+
     @torch.no_grad()
     def normalise() -> None:
-        if base_samples:
-            head.normalise(torch.cat([score(reward_model, batch)[:, 0] for batch in data.chunks(base_samples, 64)]))
+        if scaled:
+            head.normalise(torch.cat([score(reward_model, group).flatten() for batch in data.chunks(scaled, 64)
+                                      for group in (grouped(batch) if batch[0].record else [batch])]))  # fmt: skip
 
     if cfg.eval_only:
         reward_model = from_run(cfg.init, shared_base=base, device=device, flag="--init")
@@ -266,9 +282,17 @@ def main(argv: list[str]) -> None:
     print(f"\nheld-out accuracy {found['eval/accuracy']:.3f} ({found['eval/accuracy_low']:.3f} to "
           f"{found['eval/accuracy_high']:.3f}), loss {found['eval/loss']:.3f}, calibration error "
           f"{found['eval/calibration_error']:.3f}")  # fmt: skip
-    if ceiling is not None:
-        result["label_ceiling"] = ceiling
-        print(f"label ceiling     {ceiling:.3f}: expected accuracy of the exact gold score against these noisy labels")
+    for name, (records, _) in zip(cfg.also, also):
+        found, _ = evaluate(reward_model, records, cfg.micro_batch or cfg.batch_size)
+        stem = Path(name).name.partition(".")[0]
+        result |= {key.replace("eval", stem): value for key, value in found.items()}
+        print(f"{stem:17} {found['eval/accuracy']:.3f} ({found['eval/accuracy_low']:.3f} to "
+              f"{found['eval/accuracy_high']:.3f})")  # fmt: skip
+    for name, ceiling in ceilings.items():
+        if ceiling is not None:
+            result["label_ceiling" if name == "eval" else f"{name}/label_ceiling"] = ceiling
+            print(f"label ceiling     {ceiling:.3f} ({name}): expected accuracy of the exact gold score against these "
+                  "noisy labels")  # fmt: skip
     if cfg.plot:
         print("figures:", plot.preferences(run.path), *([] if cfg.eval_only else [plot.curves(
             run.path, ["loss", "accuracy", "eval/accuracy"], logarithmic=False)]))  # fmt: skip

@@ -34,6 +34,7 @@ PRESETS = {
     "sentiment": dict(temperature=0.7),
     "descriptiveness": dict(temperature=0.7),
     "puns": dict(steps=400),
+    "summarize": dict(steps=500, batch_size=16, learning_rate=2e-3, lora_rank=32, examples=8000),
     "grammar": dict(steps=400, batch_size=256, examples=50_000, lora_targets=lora.TARGETS),
     # One prompt and an exact target: short responses, large steps; without lm_head the frozen head sets a floor.
     "rng": dict(steps=400, batch_size=512, learning_rate=5e-3, examples=10_000,
@@ -62,12 +63,16 @@ class Config(StageConfig):
 
 
 def collate(batch: list[Encoded], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return prompts, their mask (b, P), tokens and mask (B, R); b = 1 where all B records have the same prompt."""
+    """Return prompts, their mask (b, P), tokens and mask (B, R) of b records; b = 1 where all have the same prompt.
+
+    The K responses of a record are rows one after the other and share its prompt; where one has fewer, rows are empty.
+    """
     prompts = [record.prompt for record in batch]
     if all(prompt == prompts[0] for prompt in prompts):
         prompts = prompts[:1]
     padded, prompt_mask = left_pad(prompts, 0, device)
-    tokens, mask = data.pad_responses([record.responses[0] for record in batch], 0)
+    K = max(len(record.responses) for record in batch)
+    tokens, mask = data.pad_responses([ids for r in batch for ids in r.responses + [[]] * (K - len(r.responses))], 0)
     return padded, prompt_mask, tokens.to(device), mask.to(device)
 
 
@@ -80,7 +85,8 @@ def evaluate(model: GPT2, records: list[Encoded], rule: StopRule, rows: int) -> 
         logits = model.lm_head(join(*states(model, prompts, tokens, prompt_mask))[mask]).float()  # (tokens of batch, V)
         logits[mask.nonzero()[:, 1] < rule.min_new_tokens, rule.stop] = -torch.inf
         nll = F.cross_entropy(logits, tokens[mask], reduction="none")
-        nats += torch.zeros(len(batch), device=model.device).index_add_(0, mask.nonzero()[:, 0], nll).tolist()
+        found = torch.zeros(len(mask), device=model.device).index_add_(0, mask.nonzero()[:, 0], nll)
+        nats += found.view(len(batch), -1).sum(1).tolist()
         correct, count = correct + (logits.argmax(-1) == tokens[mask]).sum().item(), count + len(logits)
     loss = sum(nats) / count
     perplexity = math.exp(min(loss, 700))
@@ -89,6 +95,7 @@ def evaluate(model: GPT2, records: list[Encoded], rule: StopRule, rows: int) -> 
 
 def main(argv: list[str]) -> None:
     cfg, changed = cli.parse(Config, argv, lambda given: PRESETS[given.task])
+    stage.refuse_unused(cfg, argv)
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
@@ -113,9 +120,10 @@ def main(argv: list[str]) -> None:
     if here.task:  # the prompts that the other stages answer, too
         asked = [tokenizer.encode(prompt) for prompt in here.task.prompts("validation", cfg.samples, cfg.seed)]
     if cfg.loss_on == "all":  # the prompt becomes the beginning of the response to an end-of-text
-        train, held = ([Encoded([rule.stop], [r.prompt + r.responses[0]], r.record) for r in records]
+        train, held = ([Encoded([rule.stop], [r.prompt + ids for ids in r.responses], r.record)
+                        for r in records]
                        for records in (train, held))  # fmt: skip
-    lengths = [len(r.prompt) + len(r.responses[0]) for r in train]
+    lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
 
     run = stage.open_run(cfg, "sft", cfg.task, [*cfg.data, *cfg.eval_data])
     run.start(cfg, device)
@@ -157,7 +165,7 @@ def main(argv: list[str]) -> None:
             # data: records of similar length
             model.train()
             batch = [train[i] for i in order.next()]
-            count = sum(len(record.responses[0]) for record in batch)  # tokens with a loss in the whole step
+            count = sum(len(ids) for record in batch for ids in record.responses)  # that have a loss
 
             # targets: the response's own tokens; the loss of a micro-batch is its share of the step's
             optimizer.zero_grad(set_to_none=True)
@@ -204,7 +212,7 @@ def main(argv: list[str]) -> None:
         stage.save_policy(model, run.path, base, tokenizer)  # what the next stage starts from; state/ keeps the last
     after, nats = measure()
     texts = [tokenizer.decode(record.prompt + record.responses[0]) for record in held]
-    run.rows("predictions.jsonl", [{"text": text, "loss": nll / len(record.responses[0])}
+    run.rows("predictions.jsonl", [{"text": text, "loss": nll / sum(map(len, record.responses))}
                                    for text, nll, record in zip(texts, nats, held)])  # fmt: skip
     answers = [found[0] for found in respond(model, tokenizer, asked, rule, 1, cfg.temperature, noise)]
     rows = [{"prompt": tokenizer.decode(prompt), "response": r.text, "stopped": r.stopped}

@@ -23,14 +23,14 @@ sys.path.insert(0, str(ROOT))
 SHAPE = dict(n_layer=12, n_head=12, n_embd=768, n_positions=1024, vocab_size=50257)
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, seed: int = 0) -> None:
     """Write a random GPT-2 of the published size, with a vocabulary of pairs of bytes."""
     from minalign.hub import save_pretrained
     from minalign.model import GPT2, GPT2Config
     from minalign.nano.bpe import write_vocab
     from minalign.tokenizer import BYTE_TO_CHAR, EOT
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     save_pretrained(GPT2(GPT2Config(**SHAPE)), folder)
     pairs = [(a, b) for a in BYTE_TO_CHAR.values() for b in BYTE_TO_CHAR.values()][:50_000]
     words = [*BYTE_TO_CHAR.values(), *(a + b for a, b in pairs), EOT]
@@ -44,10 +44,10 @@ def main() -> None:
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.folder or temporary)
-        for name in ("base", "other"):
+        for seed, name in enumerate(("base", "other")):
             if not (work / name / "config.json").exists():
                 (work / name).mkdir(parents=True, exist_ok=True)
-                write_model(work / name)
+                write_model(work / name, seed)  # equal weights would be shared
         draw = random.Random(0)
 
         def text() -> str:  # 64 characters below 128: 32 pairs of bytes

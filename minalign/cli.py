@@ -71,6 +71,13 @@ def parse(
     return Config(**resolved), changed
 
 
+def refuse_unused(Config: type, argv: Sequence[str], why: dict[str, str | bool]) -> None:
+    """Raise a UserError for a flag on the command line that nothing would read; why: the reason, False if it is."""
+    for name in _read(list(argv), Config, _kinds(Config)):
+        if why.get(name):
+            raise UserError(f"--{name} would have no effect: {why[name]}.")
+
+
 def show(config: Any, changed: Sequence[str] | set[str] = ()) -> None:
     """Print the resolved config, one aligned line a field; `*` marks what differs from the default."""
     fields = dataclasses.fields(config)

@@ -26,6 +26,7 @@ from minalign.files import atomic_write, read_json
 from minalign.respond import respond
 from minalign.rewards import from_run
 from minalign.stage import load_policy
+from minalign.tasks import next_sentence
 from minalign.tasks.setting import setting
 
 TEXTS, SENTENCES = ("sentiment", "descriptiveness"), {"next_sentence": sentences, "grammar": tempered}
@@ -189,6 +190,9 @@ def compare_sentences(cfg: Config, out: Path) -> None:
     flags = ["--task", cfg.task, "--model", cfg.model, "--seed", str(cfg.seed)]
     flags += ["--init", cfg.init] if cfg.init else []
     flags += ["--steps", str(cfg.steps)] if cfg.steps else []
+    if cfg.task == "next_sentence":  # all end sentences as the base does, where it has learned it
+        own = next_sentence.flags_of(cfg.init)
+        flags += [word for name in own for word in (f"--{name}", str(own[name]))]
 
     def train(T: float) -> Path:
         start("train_gfn", out / f"gfn-{T:g}", *flags, "--reward_temperature", str(T))

@@ -24,11 +24,12 @@ PACKAGES = ("torch", "numpy", "safetensors", "tiktoken", "huggingface_hub", "mat
 
 
 def choose(
-    out: str | None, default: str, resume: bool = False, overwrite: bool = False, reads: Sequence[str] = ()
+    out: str | None, default: str, resume: bool | None = False, overwrite: bool = False, reads: Sequence[str] = ()
 ) -> Path:
     """Make a run's folder, or find the one to resume; return its path.
 
     out: --out, or None for `default`, with the next number if that is taken (--resume then takes the last number).
+    resume: None where there is nothing to resume and so no such flag.
     reads: what this run reads (--init, --reward, --data), which --overwrite must not delete.
     Raises UserError where the folder is taken, is no run, has nothing to resume, or cannot be written.
     """
@@ -51,7 +52,8 @@ def choose(
             return path
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):  # an empty folder is free
             if not overwrite:
-                raise UserError(f"--out {path} exists\nadd --resume to continue it, or --overwrite to delete it first")
+                go_on = "" if resume is None else "--resume to continue it, or "
+                raise UserError(f"--out {path} exists\nadd {go_on}--overwrite to delete it first")
             _delete_run(path, reads)
         os.makedirs(path, exist_ok=True)
     return path

@@ -220,8 +220,8 @@ def _record(row: Any, wants: Sequence[str], where: str) -> Record:
         name = KEYS[kind][0]
         if not isinstance(row[name], list) or len(row[name]) < 2:
             raise BadRow(f'"{name}": expected a list of at least 2 responses, found {_type(row[name])}')
-        # Completions are what a model has drawn: among them an empty one, or the same one twice, is not a mistake.
-        responses = [_response(f"{name}[{i}]", text, kind == "best") for i, text in enumerate(row[name])]
+        # What a model has drawn may be empty, and among completions one may be there twice: that is not a mistake.
+        responses = [_response(f"{name}[{i}]", text, kind == "best" or i > 0) for i, text in enumerate(row[name])]
     else:
         responses = [_response(key, row[key], key == "rejected") for key in KEYS[kind]]
     if kind == "best":

@@ -61,11 +61,13 @@ def add_adapter(
     alpha: float | None = None,
     targets: tuple[str, ...] = ("attn.c_attn",),
     dropout: float = 0.0,
+    first_block: int = 0,
 ) -> None:
     """Freeze the backbone, add a fresh adapter to every layer whose name ends in one of `targets`, make it active.
 
     rank: r >= 1. alpha: the branch is scaled by alpha / r; default 2 r. targets: of `TARGETS`; `lm_head` adapts the
-    output side only, a tied input embedding stays as it is. Scalar heads stay trainable.
+    output side only, a tied input embedding stays as it is. first_block: blocks below get none. Scalar heads stay
+    trainable.
     """
     unknown = [target for target in targets if target not in TARGETS]
     if unknown:
@@ -74,6 +76,8 @@ def add_adapter(
         if ".lora_" not in parameter_name and not parameter_name.startswith("heads."):
             parameter.requires_grad_(False)
     for path in layers_named(model, targets):
+        if below(path, first_block):
+            continue
         layer = wrap(model, path)
         out_features, in_features = layer.weight.shape
         A = torch.empty(rank, in_features, device=layer.weight.device)
@@ -99,6 +103,11 @@ def layers_named(model: nn.Module, targets) -> list[str]:
 
     linear = [path.removesuffix(".base") for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [path for path in linear if not path.startswith("heads.") and named(path)]
+
+
+def below(path: str, block: int) -> bool:
+    """Return whether a layer is in one of the first `block` blocks."""
+    return path.startswith(tuple(f"transformer.h.{i}." for i in range(block)))
 
 
 def wrap(model: nn.Module, path: str) -> LoRALinear:
@@ -132,10 +141,10 @@ def copy_adapter(model: nn.Module, source: str, name: str) -> None:
             layer.add(name, A, B, layer.scale[source], layer.dropout[source])
 
 
-def freeze(model: nn.Module, name: str) -> None:
-    """Stop training adapter `name`."""
-    for _, layer in _lora_layers(model):
-        if name in layer.lora_A:
+def freeze(model: nn.Module, name: str, blocks: int | None = None) -> None:
+    """Stop training adapter `name`: everywhere, or in the first `blocks` blocks."""
+    for path, layer in _lora_layers(model):
+        if name in layer.lora_A and (blocks is None or below(path, blocks)):
             layer.lora_A[name].requires_grad_(False)
             layer.lora_B[name].requires_grad_(False)
 

@@ -9,7 +9,6 @@ the padding:  r = gain * (w . h_last) + bias. Gain and bias normalise it to mean
 policy's base, as Ziegler et al. 2019, section 2.1, do before and after training.
 """
 
-import copy
 import importlib.util
 import json
 import math
@@ -28,7 +27,7 @@ from minalign.files import atomic_write, read_json, write_tensors
 from minalign.generate import StopRule, join, left_pad, states
 from minalign.hub import find_model, read_tensors
 from minalign.model import GPT2
-from minalign.stage import adapter_base, load_policy
+from minalign.stage import adapter_base, copy_for, frozen_blocks, load_policy, make_trainable, share_kept
 from minalign.tokenizer import Tokenizer
 
 
@@ -170,11 +169,14 @@ def make_critic(model: GPT2, cfg, reward_model: RewardModel | None) -> GPT2:
     """
     start = reward_model if cfg.value_init == "rm" else None
     if cfg.lora_rank == 0:
-        return copy.deepcopy(start.model if start else model).requires_grad_(True)
+        critic = copy_for(start.model if start else model, cfg)
+        make_trainable(critic, cfg)
+        return critic
     if start is None:
-        lora.add_adapter(model, "value", cfg.lora_rank, cfg.lora_alpha or None, cfg.lora_targets, cfg.lora_dropout)
+        make_trainable(model, cfg, "value")
     elif start.model is model:
         lora.copy_adapter(model, "reward", "value")
+        lora.freeze(model, "value", frozen_blocks(model, cfg))
     else:
         raise UserError("--value_init rm: the reward model must be an adapter of the policy's base (train_rm.py with "
                         "the same --model); use --value_init zero.")  # fmt: skip
@@ -194,6 +196,8 @@ def choose(
     if spec in ("gold", "likelihood", "target"):
         return gold, None
     found = from_run(spec, model if cfg.lora_rank else None, base, device)
+    if found.model is not model:
+        share_kept(model, found.model, cfg)
     return found, found
 
 

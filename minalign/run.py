@@ -113,10 +113,11 @@ class Run:
 
     @classmethod
     def create(
-        cls, out: str | None, default: str, resume: bool = False, overwrite: bool = False, reads: Sequence[str] = ()
+        cls, out: str | None, default: str, resume: bool | None = False, overwrite: bool = False,
+        reads: Sequence[str] = (),
     ) -> "Run":
         """Make the run's folder, or find the one to resume: see `folder.choose`."""
-        return cls(folder.choose(out, default, resume, overwrite, reads), resumed=resume)
+        return cls(folder.choose(out, default, resume, overwrite, reads), resumed=bool(resume))
 
     def start(self, config: Any, device: Any = None, free: Sequence[str] = ()) -> None:
         """Write run.json; a resumed run must have the settings that it began with, but for FREE and `free`."""

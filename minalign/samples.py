@@ -17,6 +17,7 @@ from pathlib import Path
 
 from minalign.cli import check_choice
 from minalign.errors import UserError
+from minalign.files import atomic_write, read_json
 
 
 def read_jsonl(path: Path, keys: tuple[str, ...]) -> list[dict]:
@@ -92,6 +93,28 @@ def read_rows(name: str) -> list[dict]:
         print(f"{path}: {len(kept)} of {len(rows)} samples are of the last step, {last}; the others do not count")
         rows = kept
     return rows
+
+
+def settings_of(name: str | None) -> dict:
+    """Return the settings of the run whose folder this is, or whose samples; {} where no run.json tells."""
+    path = Path(name or "").expanduser()
+    return read_json((path if path.is_dir() else path.parent) / "run.json").get("config", {}) if name else {}
+
+
+def finished(path: Path, sizes: list[int]) -> list[list[dict]]:
+    """Return the batches that a run has written, `sizes` rows each; what a kill has left of another is cut off."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    complete = sum(line.endswith(b"\n") for line in lines)
+    batches: list[list[dict]] = []
+    start = 0
+    for size in sizes:
+        if start + size > complete:
+            break
+        batches.append([json.loads(line) for line in lines[start : start + size]])
+        start += size
+    if lines[start:]:
+        atomic_write(path, b"".join(lines[:start]))
+    return batches
 
 
 def by_prompt(rows: Iterable[dict]) -> dict[str, list[dict]]:

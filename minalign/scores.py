@@ -87,6 +87,12 @@ def overlap(name: str) -> Score:
     return of
 
 
+def numbers_of(rows: Rows) -> list[str]:
+    """Return the names of the scores that are a finite number in every row."""
+    return [name for name in (rows[0]["scores"] if rows else ())
+            if all(type(x := row["scores"].get(name)) in (int, float) and math.isfinite(x) for row in rows)]
+
+
 def add(rows: Rows, scores: dict[str, Score]) -> None:
     """Score rows in place; UserError for a number that is not finite."""
     for name, of in scores.items():

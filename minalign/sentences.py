@@ -237,7 +237,9 @@ def compare(cfg, out: Path, train: Callable[[float], Path]) -> None:
     device = pick_device()
     base, tokenizer, _ = load_policy(cfg.model, cfg.init)
     base.to(device)
-    rule, encoder = next_sentence.stop_rule(tokenizer), sentence_encoder(cfg.encoder, device)
+    own, encoder = next_sentence.flags_of(cfg.init), sentence_encoder(cfg.encoder, device)
+    rule = next_sentence.stop_rule(tokenizer, own.get("max_response"), own.get("min_response", 1),
+                                   own.get("illegal", "basic"))  # fmt: skip
     prompts = next_sentence.prompts("validation", cfg.prompts, cfg.seed)
     runs = {T: train(T) for T in TEMPERATURES}
     (out / "samples").mkdir(parents=True, exist_ok=True)

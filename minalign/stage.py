@@ -22,6 +22,8 @@ from minalign.model import GPT2
 from minalign.run import Run, run_name
 from minalign.tokenizer import Tokenizer
 
+TASK_FLAGS = {"rng": ("target", "template", "low", "high", "invalid_penalty", "invalid_per_token"),
+              "grammar": ("grammar_reward",), "next_sentence": ("min_response", "illegal")}  # fmt: skip
 LOWER_IS_BETTER = ("loss", "perplexity", "kl", "tv", "error", "length", "_var")
 
 
@@ -58,7 +60,8 @@ class StageConfig:
     lora_alpha: float = flag(0.0, "adapters are scaled by alpha / rank, 0 = twice the rank")
     lora_dropout: float = flag(0.0, "dropout on the adapters' input")
     lora_targets: tuple[str, ...] = flag(lora.TARGETS[:4], "layers that get one", choices=lora.TARGETS)
-    freeze_layers: float = flag(0.0, "share of the lowest blocks, and with it the embeddings, that stays as it is")
+    freeze_layers: float = flag(0.0, "share of the blocks, the lowest, that stays as it is, with embeddings and head; "
+                                "whole blocks, rounded down")  # fmt: skip
     # evaluation
     eval_every: int = flag(50, "steps between evaluations, 0 = only at the end")
     save_every: int = flag(500, "steps between checkpoints, 0 = only when stopped and at the end")
@@ -84,6 +87,18 @@ def check_source(cfg, tasks: tuple[str, ...]) -> None:
         raise UserError(f"give one of --task and --data: a task brings its own data.\nTasks: {', '.join(tasks)}.")
     if cfg.task and cfg.eval_data:
         raise UserError("--eval_data goes with --data: a --task holds its own records out.")
+
+
+def refuse_unused(cfg, argv: list[str], **why: str | bool) -> None:
+    """Raise a UserError for a flag on the command line that this task does not read, or for one of `why`.
+
+    why: of further flags why nothing would read them, False where something does.
+    """
+    of_others = {name: f"it belongs to --task {task}" for task, names in TASK_FLAGS.items() if task != cfg.task
+                 for name in names}  # fmt: skip
+    if cfg.task == "grammar" and cfg.max_response:
+        of_others["max_response"] = "the sentences of grammar are listed, whatever their length"
+    cli.refuse_unused(type(cfg), argv, of_others | why)
 
 
 def learning_rate_factor(cfg, step: int) -> float:
@@ -130,25 +145,61 @@ def report(run: Run, step: int, before: dict, after: dict, rows: list[dict], fig
 # ---------------------------------------------------------------- what is trained
 
 
+def frozen_blocks(model: GPT2, cfg) -> int:
+    """Return how many blocks, the lowest ones, --freeze_layers leaves as they are: whole ones, rounded down."""
+    return int(cfg.freeze_layers * model.config.n_layer)
+
+
+def kept(model: GPT2, cfg) -> list[nn.Parameter]:
+    """Return the weights of a model that a stage does not train: with LoRA all, else those of --freeze_layers.
+
+    These are the lowest blocks, the embeddings and the output head; the final layer norm and scalar heads are trained,
+    as in Kirk et al.'s code. No gradient flows below the first block that is trained, so nothing down there is kept for
+    the backward pass.
+    """
+    if cfg.lora_rank:
+        return list(model.parameters())
+    if not cfg.freeze_layers:
+        return []
+    body = model.transformer
+    parts = [body.wte, body.wpe, model.lm_head, *body.h[: frozen_blocks(model, cfg)]]
+    return [p for part in parts for p in part.parameters()]
+
+
 def make_trainable(model: GPT2, cfg, name: str = "policy") -> dict[str, nn.Parameter]:
     """Add an adapter, or unfreeze the weights (--lora_rank 0), but for --freeze_layers; return what is to be trained.
 
-    Scalar heads that the model has are among it.
+    Blocks that stay as they are get no adapter; `lm_head` has one where --lora_targets says so. Scalar heads that the
+    model has are trained.
     """
     if cfg.lora_rank:
-        lora.add_adapter(model, name, cfg.lora_rank, cfg.lora_alpha or None, cfg.lora_targets, cfg.lora_dropout)
+        lora.add_adapter(model, name, cfg.lora_rank, cfg.lora_alpha or None, cfg.lora_targets, cfg.lora_dropout,
+                         frozen_blocks(model, cfg))  # fmt: skip
     else:
         model.requires_grad_(True)
-    frozen = round(cfg.freeze_layers * model.config.n_layer)
-    for block in model.transformer.h[:frozen]:
-        block.requires_grad_(False)
-    if frozen and not cfg.lora_rank:
-        for embedding in (model.transformer.wte, model.transformer.wpe):
-            embedding.requires_grad_(False)
+        for parameter in kept(model, cfg):
+            parameter.requires_grad_(False)
     trained = {f"model.{key}": p for key, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise UserError(f"--freeze_layers {cfg.freeze_layers:g} leaves nothing to train; choose a smaller share.")
     return trained
+
+
+def copy_for(model: GPT2, cfg) -> GPT2:
+    """Return a copy of a model for another role in full fine-tuning; both have the weights that nobody trains."""
+    return copy.deepcopy(model, {id(p): p for p in kept(model, cfg)})
+
+
+def share_kept(model: GPT2, other: GPT2, cfg) -> None:
+    """Let another model of one family use the memory of those untrained weights of `model` that it has, too.
+
+    A reward model that was trained from the same SFT run with the same --freeze_layers then adds only its own blocks.
+    """
+    untrained = set(map(id, kept(model, cfg)))
+    mine = {name: p for name, p in model.named_parameters() if id(p) in untrained}
+    for name, p in other.named_parameters():
+        if name in mine and mine[name].dtype == p.dtype and torch.equal(mine[name], p):
+            p.data = mine[name].data
 
 
 def pack_training(trained: dict[str, Tensor], optimizer, streams: dict) -> tuple[dict[str, Tensor], dict]:
@@ -257,12 +308,12 @@ def adapter_base(folder: Path) -> str:
 def reference(model: GPT2, cfg) -> GPT2:
     """Return the model whose bare backbone is the reference of a stage that has just loaded `model`.
 
-    It is `model` itself where an adapter will be trained on it, and a frozen copy where its own weights will be. With
-    --eval_only it is what the run in --init started from.
+    It is `model` itself where an adapter will be trained on it, and a frozen copy where its own weights will be, but
+    for those of --freeze_layers, which it shares. With --eval_only it is what the run in --init started from.
     """
     if cfg.eval_only and cfg.init:
         return load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
-    return model if cfg.lora_rank else copy.deepcopy(model)
+    return model if cfg.lora_rank else copy_for(model, cfg)
 
 
 def origin(cfg) -> tuple[str, str | None]:

@@ -475,7 +475,7 @@ def test_rarefied_compares_at_counts_that_all_files_have(encoders, tmp_path):
         (["plain.jsonl", "--simulate_bon", "2"], ("plain.jsonl", "no scores")),
         (["good.jsonl", "--nli", "unfit"], ("CONTRADICTION and ENTAILMENT, found A, B",)),
         (["good.jsonl", "--words", "-2"], ("--words",)),
-        (["good.jsonl", "--out", "taken"], ("--out taken exists", "--overwrite")),
+        (["good.jsonl", "--out", "taken"], ("--out taken exists\nadd --overwrite to delete it first",)),
     ],
 )
 def test_what_the_user_got_wrong(encoders, monkeypatch, tmp_path, flags, words):

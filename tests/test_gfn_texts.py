@@ -256,9 +256,9 @@ def test_training_ends_in_the_distribution_that_is_asked_for(spoken, rewarded, t
     listed = [ids for n in (1, 2, 3) for ids in itertools.product(words[:3], repeat=n) if words[2] not in ids[1:-1]]
     monkeypatch.setattr(next_sentence, "stop_rule", lambda *args: rule)
     if "--reward" in flags:
-        flags, score = [*flags, rewarded["anna"][0]], rewarded["anna"][1]
+        flags, score = [*flags, rewarded["anna"][0], "--beta=1"], rewarded["anna"][1]
     run = train(train_gfn, "--model", spoken, *ALIKE, NEXT, *FEW, "--examples=2", "--steps=80", "--batch_size=32",
-                "--samples_per_prompt=16", "--learning_rate=1e-2", "--clip_log_ratio=0", "--beta=1", "--eval_every=0",
+                "--samples_per_prompt=16", "--learning_rate=1e-2", "--clip_log_ratio=0", "--eval_every=0",
                 "--reward_temperature=0.4", "--reward_temperature_steps=30", *flags, out=tmp_path / "run")  # fmt: skip
     models = load_policy("nano", str(run))[0], hub.from_pretrained(str(spoken))
     for text in next_sentence.prompts("train", 2, 1):

@@ -140,6 +140,7 @@ def test_samples_of_a_model_may_be_empty_or_the_same_but_not_all(read):
     (record,) = read([{"prompt": "p", "completions": [" a", "", " a"], "best": 0}])
     assert record.responses == (" a", "", " a")
     assert read([{"prompt": "p", "chosen": " a", "rejected": ""}])[0].responses == (" a", "")
+    assert read([{"prompt": "p", "ranking": [" a", "", " b"]}])[0].responses == (" a", "", " b")
 
 
 def test_files_of_every_make(read, tmp_path):
@@ -239,7 +240,7 @@ BAD_LINES = {  # the line, and what the message must say
     "a number among completions": ('{"prompt": "p", "completions": ["a", 1], "best": 0}', '"completions[1]"'),
     "a ranking of one": ('{"prompt": "p", "ranking": ["a"]}', '"ranking"', "at least 2"),
     "a ranking with one twice": ('{"prompt": "p", "ranking": ["a", "b", "a"]}', '"ranking"', "twice"),
-    "empty in a ranking": ('{"prompt": "p", "ranking": ["a", ""]}', '"ranking[1]"', "empty"),
+    "empty in a ranking": ('{"prompt": "p", "ranking": ["", "a"]}', '"ranking[0]"', "empty"),
     "no messages": (row(prompt=[]), '"prompt"'),
     "a role that there is not": (row(prompt=[USER | {"role": "bot"}]), '"prompt[0].role"', "bot"),
     "a role that is a list": (row(prompt=[USER | {"role": []}]), '"prompt[0].role"'),

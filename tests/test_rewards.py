@@ -336,7 +336,7 @@ def test_a_reward_model_of_another_vocabulary_is_refused_in_full_fine_tuning_too
 
 def settings(rank, start):
     return SimpleNamespace(lora_rank=rank, lora_alpha=0.0, lora_targets=("attn.c_attn",), lora_dropout=0.0,
-                           value_init=start)  # fmt: skip
+                           freeze_layers=0.0, value_init=start)  # fmt: skip
 
 
 def hidden_of(model, adapter):

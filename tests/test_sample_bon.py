@@ -15,13 +15,14 @@ import torch
 from stages import ALIKE, OWN, inside, lines, refuses, result_of, train, write
 
 import sample_bon
+import train_gfn
 import train_rm
 import train_sft
 from minalign import bon, exact, scores, stage
 from minalign.errors import UserError
 from minalign.overlap import bleu, rouge
 from minalign.rewards import from_run
-from minalign.tasks import grammar, sentiment
+from minalign.tasks import grammar, next_sentence, sentiment
 from minalign.tasks.setting import setting
 
 REWARDS = """
@@ -88,7 +89,8 @@ def test_every_sample_with_every_score(finished, files):
     assert [len(group) for group in groups] == [6] * 7
     for i, group in enumerate(groups):
         for row in group:
-            assert list(row) == ["prompt", "response", "stopped", "scores", "split", "id", "reference", "rank"]
+            assert list(row) == ["prompt", "response", "stopped", "scores", "split", "id", "logprob", "reference",
+                                 "rank"]
             assert (row["prompt"], row["reference"]) == (given[i]["prompt"], given[i]["chosen"])
             assert (row["split"], row["id"]) == ("train", i)
             odd = float((len(row["prompt"]) + 3 * len(row["response"])) % 11) - 2
@@ -162,6 +164,54 @@ def test_sentences_have_no_gold_score_but_a_likelihood(tmp_path):
     assert "test/stop_rate" in result_of(bare)
 
 
+@pytest.fixture(scope="module")
+def sentences(tiny, tmp_path_factory):
+    """A GFlowNet of short sentences, with a list of impossible tokens that is not the default one."""
+    flags = ["--task=next_sentence", "--max_response=6", "--min_response=3", "--illegal=published", "--examples=2"]
+    few = ["--eval_examples=2", "--eval_samples=2", "--samples_per_prompt=4", "--batch_size=8", "--probes=0"]
+    return train(train_gfn, "--model", tiny, *ALIKE, *flags, *few, "--steps=1", out=tmp_path_factory.mktemp("g") / "g")
+
+
+def test_sentences_end_as_the_run_has_learned_them(tiny, sentences, tmp_path, monkeypatch):
+    rules, generate = [], sample_bon.generate
+    monkeypatch.setattr(sample_bon, "generate", lambda *args, **named: rules.append(named) or generate(*args, **named))
+    flags = ["--model", tiny, *ALIKE, "--task=next_sentence", "--examples=2", "--n=3"]
+    run = train(sample_bon, *flags, "--init", sentences, out=tmp_path / "its")
+    train(sample_bon, *flags, "--init", sentences, "--max_response=9", "--illegal=basic", out=tmp_path / "mine")
+    train(sample_bon, *flags, out=tmp_path / "base")
+    _, tokenizer, _ = stage.load_policy(str(tiny))
+    expected = [next_sentence.stop_rule(tokenizer, *which) for which in ((6, 3, "published"), (9, 3), ())]
+    assert len(rules) == 3 and all(rule.items() >= e.settings().items() for rule, e in zip(rules, expected))
+    # What scores these samples later knows it from their run.json; --task decides where none says.
+    again = train(sample_bon, *flags[:4], "--samples", run, "--reward=likelihood", out=tmp_path / "again")
+    config = json.loads((again / "run.json").read_text())["config"]
+    names = ("task", "max_response", "min_response", "illegal")
+    assert [config[name] for name in names] == ["next_sentence", 6, 3, "published"]
+
+
+def test_a_likelihood_must_know_where_a_response_ends(tiny, tmp_path):
+    """`likelihood` counts the stop: of a sentence the full stop is all there is, of own data a text has its end."""
+    rows = [{"prompt": "Tom has a hat.", "response": " Anna has none."}]
+    bare = write(tmp_path / "bare.jsonl", rows)
+    flags = ["--model", tiny, *ALIKE, "--reward=likelihood", "--samples"]
+    said = refuses(sample_bon, *flags, bare)
+    assert "no run.json beside" in said and "--task" in said
+    base, tokenizer, _ = stage.load_policy(str(tiny))
+    prompt, ids = (tokenizer.encode(rows[0][key]) for key in ("prompt", "response"))
+    of_sentence, of_text = (stages.logprobs(base, prompt, ids + end).sum().item() for end in ([], [tokenizer.eot]))
+    (tmp_path / "run").mkdir()
+    beside = write(tmp_path / "run" / "samples.jsonl", rows)
+    for settings, more, expected in (
+        (None, ["--max_response=50"], of_text), ({"task": None, "max_response": 50}, [], of_text),
+        ({"task": "next_sentence", "max_response": 9}, [], of_sentence),
+        ({"task": None, "max_response": 9}, ["--task=next_sentence"], of_sentence),
+    ):  # fmt: skip
+        if settings:
+            (tmp_path / "run" / "run.json").write_text(json.dumps({"config": settings}))
+        run = train(sample_bon, *flags, beside, *more, "--overwrite", out=tmp_path / "bon")
+        assert lines(run / "samples.jsonl")[0]["scores"]["likelihood"] == pytest.approx(expected, abs=1e-4), settings
+
+
 # -------------------------------------------------------------------------------------------------------- sampling
 
 
@@ -189,6 +239,31 @@ def test_how_it_samples(own, tmp_path):
     plain = sampled("plain")
     assert plain != sampled("seed", "--seed=2") and plain != sampled("hot", "--temperature=2")
     assert set(sampled("short", "--max_response=1", "--temperature=2")) != set(plain)
+
+
+def test_each_sample_has_its_log_prob_where_it_was_drawn(own, tiny, tmp_path, monkeypatch):
+    """Against plain passes over the tokens that were drawn: at another temperature, cut at top-p, of a whole batch."""
+    drawn, generate = [], sample_bon.generate
+    monkeypatch.setattr(sample_bon, "generate", lambda *args, **named: drawn.append(generate(*args, **named))
+                        or drawn[-1])  # fmt: skip
+    model, tokenizer, _ = stage.load_policy(str(tiny))
+    for name, flags in (("hot", ["--temperature=1.5"]), ("nucleus", ["--top_p=0.8"])):
+        drawn.clear()
+        rows = lines(train(sample_bon, *own, *flags, out=tmp_path / name) / "samples.jsonl")
+        said = [ids[mask] for found in drawn for ids, mask in zip(found.tokens, found.mask)]
+        assert len(rows) == len(said) == 42 and len({len(ids) for ids in said}) > 3
+        for row, ids in zip(rows, said):
+            asked = tokenizer.encode(row["prompt"])
+            with torch.no_grad():
+                logits = model.lm_head(model(torch.tensor([asked + ids.tolist()])))[0, len(asked) - 1 : -1].double()
+            probs = (logits / (1.5 if name == "hot" else 1)).softmax(-1)
+            if name == "nucleus":  # the likeliest tokens until they have 0.8, and no other
+                for p in probs:
+                    order = p.argsort(descending=True)
+                    p[order[(p[order].cumsum(0) < 0.8).sum() + 1 :]] = 0
+                probs /= probs.sum(-1, keepdim=True)
+            total = probs.gather(1, ids[:, None]).log().sum().item()
+            assert row["logprob"] == pytest.approx(total, abs=1e-4) and total < 0
 
 
 def test_a_long_prompt_keeps_its_end(tiny, tmp_path, capsys):
@@ -389,12 +464,13 @@ def test_a_file_of_prompts_is_answered(tiny, tmp_path, capsys):
                                                                                 ("Anna sees", "prompts")]  # fmt: skip
 
 
-def test_the_lines_of_python_in_its_docstring(capsys):
+def test_the_lines_of_python_in_its_docstring_and_in_the_readme(capsys):
     text = ast.get_docstring(ast.parse(Path(sample_bon.__file__).read_text(encoding="utf-8")))
     code = "\n".join(line.strip() for line in text.split("In Python:")[1].strip().splitlines())
-    assert len(code.splitlines()) == 4
-    exec(code, {})
-    assert len(ast.literal_eval(capsys.readouterr().out)) == 2
+    readme = (Path(sample_bon.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert len(code.splitlines()) == 5 and f"```python\n{code}\n```" in readme
+    exec(code, names := {})
+    assert len(ast.literal_eval(capsys.readouterr().out)) == 2 and names["samples"].stopped.all()
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
@@ -406,6 +482,7 @@ def test_what_the_user_got_wrong(own, finished, rule, files, tmp_path, monkeypat
     task = [*model, "--task=sentiment", "--examples=2"]
     bare = write(tmp_path / "bare.jsonl", [{"prompt": "p", "response": "r"}])
     prompts = write(tmp_path / "prompts.jsonl", [{"prompt": "Tom has a hat."}])
+    (empty := tmp_path / "empty.txt").write_text("\n")
     asked = {
         ("--n=0",): "--n: expected 1 to",
         (*model,): "give --task, --data FILE, --prompt TEXT or --samples FILE",
@@ -414,6 +491,9 @@ def test_what_the_user_got_wrong(own, finished, rule, files, tmp_path, monkeypat
         (*plain, "--prompt=x"): "leave out --data",
         (*model, "--task=grammar", "--prompt=x"): "one prompt of its own",
         (*plain, "--greedy"): "needs --n 1",
+        (*plain, "--illegal=basic"): "--illegal would have no effect: it belongs to --task next_sentence",
+        (*model, "--task=grammar", "--max_response=9"): "--max_response would have no effect",
+        (*model, "--data", empty, "--n=1"): f"{empty}: expected prompts, one a line; there is none.",
         (*task, "--split=ood_test"): "--split ood_test: sentiment has train, validation, test.",
         (*model, "--task=rng", "--split=train"): "--split train: rng has test.",
         (*task, "--examples=0"): "without end",
@@ -437,7 +517,7 @@ def test_what_the_user_got_wrong(own, finished, rule, files, tmp_path, monkeypat
     }  # fmt: skip
     for flags, words in asked.items():
         assert words in refuses(sample_bon, *flags), flags
-    assert {path.name for path in tmp_path.iterdir()} <= {"bare.jsonl", "prompts.jsonl", "runs"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"bare.jsonl", "prompts.jsonl", "empty.txt", "runs"}
 
 
 def test_the_same_name_again_is_told_apart(finished, own, rule, tmp_path):

@@ -60,10 +60,9 @@ def ending(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def compared(ending, tmp_path_factory):
-    """The whole command: (its folder, its compare.json, the commands it started)."""
-    out, started = tmp_path_factory.mktemp("runs") / "ns", {}
+def run_compare(ending, out, *flags):
+    """Run the whole command; return (its folder, its compare.json, the commands it started)."""
+    started = {}
 
     def start(script, folder, *flags):
         started[folder.name] = (script, flags)
@@ -73,9 +72,14 @@ def compared(ending, tmp_path_factory):
         patch.setattr(compare, "start", start)
         patch.setattr(sentences, "text_of", lambda tokenizer, ids: " ".join(map(str, ids)))
         patch.setattr(sentences, "sentence_encoder", lambda name, device: Labelled())
-        compare.main(["--task=next_sentence", f"--model={ending}", f"--out={out}", f"--prompts={P}", f"--n={N}",
-                      "--steps=7", "--seed=3"])  # fmt: skip
+        compare.main(["--task=next_sentence", f"--model={ending}", f"--out={out}", *flags])
     return out, json.loads((out / "compare.json").read_text()), started
+
+
+@pytest.fixture(scope="module")
+def compared(ending, tmp_path_factory):
+    return run_compare(ending, tmp_path_factory.mktemp("runs") / "ns", f"--prompts={P}", f"--n={N}", "--steps=7",
+                       "--seed=3")  # fmt: skip
 
 
 class Labelled:
@@ -135,6 +139,20 @@ def test_every_method_obeys_the_rule(compared, ending):
             assert not set(ids[1:-1]) & ends and row["stopped"] == (ids[-1] in ends)
             kinds.add((row["stopped"], ids[-1] == rule.stop))
     assert kinds == {(True, True), (True, False), (False, False)}
+
+
+def test_a_base_that_is_a_gflownet_keeps_its_rule(ending, tmp_path):
+    """And so do those that are trained from it: all say sentences of one kind."""
+    save(policy_of(ending, 0.5), init := tmp_path / "init", ending)
+    its = {"max_response": 6, "min_response": 2, "illegal": "published"}
+    (init / "run.json").write_text(json.dumps({"config": {"task": "next_sentence", "model": str(ending), **its}}))
+    told = run_compare(ending, tmp_path / "ns", f"--init={init}", "--prompts=2", "--n=2")
+    for _, flags in told[2].values():
+        assert dict(zip(flags[::2], flags[1::2])).items() >= {f"--{key}": str(x) for key, x in its.items()}.items()
+    rule = next_sentence.stop_rule(Tokenizer.from_folder(ending), *its.values())
+    for name in told[1]["rows"]:
+        for _, ids, _ in said(told, name):
+            assert len(ids) <= 6 and rule.stop not in ids[:2] and not set(ids) & set(rule.forbidden), name
 
 
 def test_all_are_scored_by_the_frozen_base_and_by_what_drew_them(compared, ending):

@@ -7,9 +7,14 @@ import math
 import random
 
 import pytest
+import stages
 import torch
 
-from minalign import stage
+import train_dpo
+import train_gfn
+import train_ppo
+import train_sft
+from minalign import cli, stage
 from minalign.errors import UserError
 from minalign.stage import Best, StageConfig
 
@@ -90,10 +95,65 @@ def test_the_lowest_blocks_stay_as_they_are(make_model, rank):
     assert touched == found
 
 
-def test_a_share_of_layers_is_rounded(make_model):
-    for share, first in ((0.3, 1), (0.4, 2), (0.0, 0)):
-        found = names(make_model(n_layer=4), lora_rank=2, freeze_layers=share)
-        assert min(int(key.split(".h.")[1][0]) for key in found) == first
+@pytest.mark.parametrize("layers, share, n", [(12, 0.8, 9), (24, 0.8, 19), (32, 0.8, 25), (4, 0.7, 2), (4, 0.2, 0)])
+def test_a_share_of_blocks_is_rounded_down(make_model, layers, share, n):
+    """The first three are those of Kirk et al., 2310.06452: GPT-2, its medium size, LLaMA-7B."""
+    model = make_model(n_layer=layers)
+    for rank, first in ((0, "ln_1.weight"), (2, "attn.c_attn.lora_A.policy")):
+        found = stage.make_trainable(model, StageConfig(lora_rank=rank, freeze_layers=share))
+        assert next(iter(found)) == f"model.transformer.h.{n}.{first}"  # of any share no embedding is trained
+    model = make_model(n_layer=layers)
+    assert next(iter(stage.make_trainable(model, StageConfig(lora_rank=0)))) == "model.transformer.wte.weight"
+
+
+def test_a_head_of_its_own_stays_with_the_embeddings(make_model):
+    assert "model.lm_head.weight" in names(make_model(tie_word_embeddings=False), lora_rank=0)
+    found = names(make_model(tie_word_embeddings=False), lora_rank=0, freeze_layers=0.5)
+    assert found and not any("lm_head" in key or ".wte." in key for key in found)
+
+
+def kept_for_backward(model) -> int:
+    """Return the bytes of what a loss of the model keeps for its backward pass, weights left out."""
+    sizes, own = {}, {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(x):
+        if x.untyped_storage().data_ptr() not in own:
+            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes(), x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = model.lm_head(model(torch.arange(60).view(3, 20))).logsumexp(-1).sum()
+    del loss
+    return sum(size for size, _ in sizes.values())
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_frozen_blocks_keep_nothing_for_the_backward_pass(make_model, rank):
+    """Of six blocks, four of them frozen, as much as of a model that only has the other two."""
+    def of(layers, share):
+        model = make_model(n_layer=layers, n_head=2)
+        stage.make_trainable(model, StageConfig(lora_rank=rank, freeze_layers=share))
+        return kept_for_backward(model)
+
+    frozen, whole, two = of(6, 0.7), of(6, 0), of(2, 0.1)
+    assert 0 < frozen == two < 0.45 * whole, (frozen, two, whole)
+
+
+def test_untrained_weights_are_shared_where_they_are_equal(make_model):
+    for rank, shared in ((0, {"wte", "wpe", "h.0"}), (2, {"wte", "wpe", "h.0", "h.1", "ln_f"})):
+        model, other, cfg = make_model(), make_model(), StageConfig(lora_rank=rank, freeze_layers=0.5)
+        changed = "transformer.h.0.mlp.c_fc.weight"
+        with torch.no_grad():
+            other.get_parameter(changed)[0] += 1
+        before = {name: p.clone() for name, p in other.named_parameters()}
+        stage.share_kept(model, other, cfg)
+        for name, p in other.named_parameters():
+            one = name != changed and any(f".{part}." in name for part in shared)
+            assert (p.data_ptr() == model.get_parameter(name).data_ptr()) == one, name
+            assert torch.equal(p, before[name])
+    other = make_model(std=0.0).bfloat16()  # zeros are equal to zeros of any type
+    stage.share_kept(make_model(std=0.0), other, cfg)
+    assert all(p.dtype == torch.bfloat16 for p in other.parameters())
 
 
 def test_nothing_left_to_train_is_an_error(make_model):
@@ -225,6 +285,31 @@ def test_training_goes_on_bit_for_bit(make_model):
 def test_a_value_out_of_range_is_named(name, value):
     with pytest.raises(UserError, match=f"--{name}: expected .* found {value:g}"):
         StageConfig(**{name: value})
+
+
+@pytest.mark.parametrize("script, flags, words", [
+    (train_sft, "--task=grammar --max_response=9", "the sentences of grammar are listed"),
+    (train_sft, "--task=sentiment --target=poisson", "it belongs to --task rng"),
+    (train_ppo, "--task=sentiment --grammar_reward=happy", "it belongs to --task grammar"),
+    (train_dpo, "--data=mine.jsonl --target=poisson", "it belongs to --task rng"),
+    (train_gfn, "--data=mine.txt --illegal=basic", "it belongs to --task next_sentence"),
+    (train_gfn, "--task=next_sentence --beta=1", "--reward likelihood has no scores"),
+    (train_gfn, "--task=rng --beta=1", "--reward target has no scores"),
+    (train_gfn, "--task=puns --template=main", "it belongs to --task rng"),
+])  # fmt: skip
+def test_a_flag_that_nothing_would_read_is_refused(script, flags, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = stages.refuses(script, *flags.split())
+    assert said.startswith(f"--{flags.split('--')[2].partition('=')[0]} would have no effect: ") and words in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_flags_that_are_read_are_taken():
+    for flags in ("--task=rng --target=poisson --low=3", "--task=grammar --grammar_reward=happy --reward=gold --beta=1",
+                  "--task=next_sentence --illegal=published --min_response=2 --max_response=9",
+                  "--task=next_sentence --preset=paper"):  # fmt: skip
+        cfg, _ = cli.parse(train_gfn.Config, flags.split(), train_gfn.preset)
+        stage.refuse_unused(cfg, flags.split(), beta=cfg.every_prefix)
 
 
 def test_settings_that_make_no_sense_together():

@@ -159,10 +159,10 @@ def test_evaluating_a_run_reproduces_its_numbers(finished, files, tmp_path):
 # ----------------------------------------------------------------------------------------------------------- tasks
 
 
-@pytest.mark.parametrize("task", ["sentiment", "descriptiveness", "puns"])
-def test_a_text_task(tiny, own, tmp_path, task):
+@pytest.mark.parametrize("task", ["sentiment", "descriptiveness", "puns", "summarize"])
+def test_a_text_task(roomy, tmp_path, task):
     few = ["--examples=12", "--eval_examples=8", "--batch_size=6", "--samples=3"]
-    run = train(train_dpo, "--model", tiny, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
+    run = train(train_dpo, "--model", roomy, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
     result, samples = result_of(run), lines(run / "samples.jsonl")
     assert len(samples) == 12 and all(0 <= row["scores"]["gold"] <= 1 for row in samples)
     mean = sum(row["scores"]["gold"] for row in samples) / 12

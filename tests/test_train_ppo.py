@@ -12,7 +12,7 @@ from stages import ALIKE, OWN, lines, logprobs, refuses, result_of, train, write
 import train_ppo
 import train_rm
 import train_sft
-from minalign import cli, console, hub
+from minalign import cli, console, hub, rewards, stage
 from minalign.errors import UserError
 from minalign.model import GPT2, GPT2Config
 from minalign.rewards import from_run
@@ -174,10 +174,14 @@ def test_a_trained_reward_model(plain, chain, tiny, tmp_path):
     assert result_of(full)["base_eval/score"] == pytest.approx(result_of(run)["base_eval/score"], abs=1e-4)
 
 
-def test_peft_loads_the_end_of_a_chain_on_the_original_base(plain, chain, tiny, tmp_path):
+@pytest.mark.parametrize("frozen", [0, 0.5])
+def test_peft_loads_the_end_of_a_chain_on_the_original_base(plain, chain, tiny, tmp_path, frozen):
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
     sft, rm = chain
-    run = train(train_ppo, *plain, "--init", sft, "--reward", rm, "--steps=2", "--value_init=rm", out=tmp_path / "run")
+    with stages.graphs() as behind:
+        run = train(train_ppo, *plain, "--init", sft, "--reward", rm, "--steps=2", "--value_init=rm",
+                    "--freeze_layers", frozen, out=tmp_path / "run")  # fmt: skip
+    assert (True in behind[0]) == (not frozen)  # of the critic, too, which starts as the reward model
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny)
     tokens = torch.randint(0, 2000, (2, 12))
     with torch.no_grad():
@@ -188,10 +192,10 @@ def test_peft_loads_the_end_of_a_chain_on_the_original_base(plain, chain, tiny, 
     assert (mine - loaded).abs().max() < 1e-5 < 1e-2 < (mine - plain_logits).abs().max()
 
 
-@pytest.mark.parametrize("task", ["sentiment", "descriptiveness", "puns"])
-def test_a_text_task_with_its_gold_score(tiny, tmp_path, task):
+@pytest.mark.parametrize("task", ["sentiment", "descriptiveness", "puns", "summarize"])
+def test_a_text_task_with_its_gold_score(roomy, tmp_path, task):
     few = ["--examples=4", "--eval_examples=3", "--batch_size=4", "--samples_per_prompt=2", "--eval_samples=1"]
-    run = train(train_ppo, "--model", tiny, *ALIKE, "--task", task, *few, "--steps=1", out=tmp_path / task)
+    run = train(train_ppo, "--model", roomy, *ALIKE, "--task", task, *few, "--steps=1", out=tmp_path / task)
     result, rows = result_of(run), lines(run / "predictions.jsonl")
     assert len(rows) == 3 and all(0 <= row["scores"]["score"] <= 1 for row in rows)
     assert "base_eval/score" in result and 0 <= lines(run / "metrics.jsonl")[0]["objective/scores"] <= 1
@@ -425,6 +429,28 @@ def test_the_learning_rate(own, tmp_path):
 def test_full_fine_tuning_and_frozen_layers(own, tiny, tmp_path, critic):
     stages.check_full_fine_tuning(train_ppo, [*own, "--critic", critic], tiny, tmp_path)
     stages.check_frozen_adapters(train_ppo, [*own, "--critic", critic], tmp_path)
+
+
+@pytest.mark.parametrize("frozen, start", [(0.5, "zero"), (0.5, "rm"), (0, "zero")])
+def test_frozen_weights_are_in_memory_once(plain, tmp_path, monkeypatch, frozen, start):
+    """Policy, reference, reward model and critic of one SFT run, fully trained: else each has weights of its own."""
+    full, roles = ["--lora_rank=0", "--freeze_layers", frozen, "--steps=1"], {}
+    sft = train(train_sft, *plain[:-4], *full, out=tmp_path / "sft")
+    rm = train(train_rm, *plain[:-4], *full, "--init", sft, out=tmp_path / "rm")
+    reference, make_critic = stage.reference, rewards.make_critic
+
+    def critic_of(model, cfg, reward_model):
+        roles.update(policy=model, reward=reward_model.model, critic=make_critic(model, cfg, reward_model))
+        return roles["critic"]
+
+    monkeypatch.setattr(stage, "reference", lambda *args: roles.setdefault("reference", reference(*args)))
+    monkeypatch.setattr(rewards, "make_critic", critic_of)
+    train(train_ppo, *plain, *full, "--value_init", start, "--init", sft, "--reward", rm, out=tmp_path / "ppo")
+    for name, weight in stage.load_policy("nano", str(sft))[0].named_parameters():
+        shared = bool(frozen) and any(part in name for part in (".h.0.", ".wte.", ".wpe."))
+        mine = {role: model.get_parameter(name) for role, model in roles.items()}
+        assert len({p.data_ptr() for p in mine.values()}) == (1 if shared else 4), name
+        assert torch.equal(mine["reference"], weight) and torch.equal(mine["policy"], weight) == shared, name
 
 
 @pytest.mark.parametrize("more", [["--critic=shared"], ["--critic=separate", "--minibatches=2"],

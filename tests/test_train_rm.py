@@ -126,6 +126,29 @@ def test_the_reward_is_normalised_on_samples_of_the_base(finished, tiny, monkeyp
     assert len(seen) == 2 and abs(result_of(run)["gain"] - 1) < 0.1
 
 
+def test_rewards_of_the_compared_responses_can_be_normalised_instead(own, tmp_path):
+    """As Kirk et al. do: over both responses of the pairs that were trained on the rewards have mean 0, variance 1."""
+    run = train(train_rm, *own, "--steps=3", "--normalise=12", "--normalise_on=compared", out=tmp_path / "run")
+    rows = lines(run / "preferences.jsonl")[:12]
+    reward = from_run(str(run))
+    told = torch.tensor([reward([row["prompt"]], [row[key]])[0] for row in rows for key in ("chosen", "rejected")])
+    assert abs(told.mean()) < 1e-4 and told.std(correction=0).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_further_files_are_counted_apart(own, tmp_path, capsys):
+    """Turned around, the held-out pairs have the accuracy 1 - accuracy, and the training does not see them."""
+    held = Path(own[own.index("--eval_data") + 1])
+    turned = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in lines(held)]
+    shifted = write(tmp_path / "shifted.jsonl", turned)
+    alone, both = (train(train_rm, *own, "--steps=5", *more, out=tmp_path / f"run{i}")
+                   for i, more in enumerate(([], ["--also", shifted, held])))  # fmt: skip
+    result = result_of(both)
+    assert result["shifted/accuracy"] == pytest.approx(1 - result["eval/accuracy"])
+    assert result[f"{held.stem}/accuracy"] == result["eval/accuracy"] == result_of(alone)["eval/accuracy"]
+    assert result["shifted/accuracy_low"] <= result["shifted/accuracy"] < result["shifted/accuracy_high"]
+    assert stages.same(weights(alone), weights(both)) and "shifted" in capsys.readouterr().out
+
+
 def test_the_head_starts_as_in_the_paper():
     torch.manual_seed(1)
     assert RewardHead(4000).weight.std().item() == pytest.approx(1 / math.sqrt(4001), rel=0.05)
@@ -181,10 +204,10 @@ def test_all_kinds_are_learned_together(mixed, tmp_path):
     assert result["eval/accuracy"] > 0.9 and result["eval/loss"] < 0.4
 
 
-@pytest.mark.parametrize("task, k", [("sentiment", 4), ("descriptiveness", 2), ("puns", 4)])
-def test_a_text_task(tiny, tmp_path, capsys, task, k):
+@pytest.mark.parametrize("task, k", [("sentiment", 4), ("descriptiveness", 2), ("puns", 4), ("summarize", 2)])
+def test_a_text_task(roomy, tmp_path, capsys, task, k):
     few = ["--examples=12", "--eval_examples=8", "--batch_size=6", "--normalise=6", f"--k={k}"]
-    run = train(train_rm, "--model", tiny, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
+    run = train(train_rm, "--model", roomy, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
     said, result, rows = capsys.readouterr().out, result_of(run), lines(run / "preferences.jsonl")
     kinds = {"completions" if "completions" in row else "chosen" for row in rows}
     assert 1 / k <= result["label_ceiling"] <= 1 and "label ceiling" in said
@@ -193,7 +216,7 @@ def test_a_text_task(tiny, tmp_path, capsys, task, k):
     else:
         assert kinds <= ({"completions"} if k == 4 else {"chosen", "completions"})
     # The labels are there for other stages, such as this one once more.
-    again = train(train_rm, "--model", tiny, *OWN, "--max_response=48", "--data", run / "preferences.jsonl",
+    again = train(train_rm, "--model", roomy, *OWN, "--max_response=48", "--data", run / "preferences.jsonl",
                   "--steps=1", out=tmp_path / "again")  # fmt: skip
     assert lines(again / "metrics.jsonl")[0]["loss"] > 0
 

@@ -14,7 +14,9 @@ import torch
 from stages import ALIKE, OWN, lines, logprobs, refuses, result_of, train, weights, write
 
 import train_sft
-from minalign import cli, hub, stage
+from minalign import cli, data, hub, losses, stage
+from minalign.generate import StopRule, score
+from minalign.records import Record
 from minalign.stage import load_policy
 from minalign.tasks import grammar
 from minalign.tasks.rng import MAIN
@@ -112,13 +114,34 @@ def test_the_loss_counts_each_token_once(own, tiny, tmp_path, on):
     assert asked <= {r["prompt"] for r in lines(flag_of(own, "--eval_data"))}  # samples answer prompts all the same
 
 
+def test_responses_of_one_record_share_its_prompt_and_count_alike(tiny):
+    """Records of 1, 3 and 2 responses have the log-probs and gradients of six records with one response each."""
+    model, tokenizer = hub.from_pretrained(str(tiny)), Tokenizer.from_folder(tiny)
+    rows = [("At the market", (" Tom was good.",)), ("Mira lost", (" a hat.", " two small hats today.", " it.")),
+            ("Why?", (" Eh?", " Because it was good."))]  # fmt: skip
+    rule, losses_of, grads = StopRule(tokenizer.eot, 8), [], []
+    for records in ([Record(*row) for row in rows], [Record(p, (r,)) for p, answers in rows for r in answers]):
+        encoded, _ = data.encode(records, tokenizer, rule, 96)
+        prompts, prompt_mask, tokens, mask = train_sft.collate(encoded, model.device)
+        assert len(prompts) == len(records)
+        logprobs, _ = score(model, prompts, tokens, mask, rule.stop, prompt_mask=prompt_mask)
+        found, nats = train_sft.evaluate(model, encoded, rule, 2)
+        assert sum(nats) == pytest.approx(-logprobs[mask].sum().item(), rel=1e-5) and len(nats) == len(records)
+        model.zero_grad()
+        losses.masked_mean(logprobs, mask, mask.sum()).backward()
+        losses_of.append(found["eval/loss"])
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert losses_of[0] == pytest.approx(losses_of[1], rel=1e-5)
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-6)
+
+
 # ----------------------------------------------------------------------------------------------------------- tasks
 
 
-@pytest.mark.parametrize("task", ["sentiment", "descriptiveness", "puns"])
-def test_a_text_task(tiny, tmp_path, capsys, task):
+@pytest.mark.parametrize("task", ["sentiment", "descriptiveness", "puns", "summarize"])
+def test_a_text_task(roomy, tmp_path, capsys, task):
     few = ["--examples=12", "--eval_examples=6", "--batch_size=6", "--samples=3"]
-    run = train(train_sft, "--model", tiny, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
+    run = train(train_sft, "--model", roomy, *ALIKE, "--task", task, "--steps=2", *few, out=tmp_path / task)
     assert "12 records" in capsys.readouterr().out
     assert len(lines(run / "predictions.jsonl")) == 6 and len(lines(run / "samples.jsonl")) == 3
     assert result_of(run)["eval/loss"] < result_of(run)["base_eval/loss"]

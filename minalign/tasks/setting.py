@@ -146,8 +146,8 @@ def comparisons(
     """Return n comparisons labelled by the task's noisy labeller, and its ceiling (None of worlds).
 
     Of texts, k responses that `model` samples to each of n prompts (of puns: a pun and a plain statement; of summarize:
-    a ranking of k, samples and `rivals` whose gold scores differ); of worlds, pairs of strings. noise, draw: sources
-    of randomness, of samples and of labels.
+    a ranking of k, of k/2 samples and k `rivals`, whose gold scores differ); of worlds, pairs of strings. noise, draw:
+    sources of randomness, of samples and of labels.
     """
     if name == "puns":
         records = puns.preferences(split, n, seed, label_noise)
@@ -162,7 +162,8 @@ def comparisons(
     prompts = here.task.prompts(split, n, seed)
     room = model.config.n_positions - here.rule.max_new_tokens
     asked = [tokenizer.encode(prompt)[-room:] for prompt in prompts]
-    sampled = respond(model, tokenizer, asked, here.rule, k, temperature, noise)
+    n_sampled = max(1, k // 2) if name == "summarize" else k
+    sampled = respond(model, tokenizer, asked, here.rule, n_sampled, temperature, noise)
     texts = [[response.text for response in responses] for responses in sampled]
     if name == "summarize":
         found = [unequal(here, prompt, [*mine, *rivals], k, draw) for prompt, mine, rivals in

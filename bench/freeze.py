@@ -1,0 +1,115 @@
+"""What --freeze_layers saves, stage by stage, on a model of GPT-2's size with random weights.
+
+    python bench/freeze.py                         # LoRA and full fine-tuning, 0 and 0.8 frozen; ten minutes on a core
+
+SFT -> RM -> PPO, DPO, GFN as the scripts run, each in a process of its own: 8 responses a step of 24 tokens to prompts
+of 24, fp32, PPO with a value network, GFN and PPO with that reward model. Of the steps, not of loading and saving:
+`held` is the memory of the process when the first step begins, `peak` its highest in two steps, both MB of 10^6 bytes;
+the time is the processor's (user time) for the second step: it hardly depends on who else uses the machine.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+COMMON = ["--steps", "3", "--batch_size", "8", "--max_response", "24", "--eval_fraction", "0.1", "--eval_every", "0",
+          "--save_every", "0", "--device", "cpu", "--no-plot"]  # fmt: skip
+ROLLOUT = ["--samples_per_prompt", "4", "--eval_examples", "2", "--eval_samples", "2"]
+PPO = ["--epochs", "1", "--missing_stop_penalty", "0"]
+STAGES = {
+    "sft": ["--samples", "1"],
+    "rm": ["--normalise", "2"],
+    "dpo": [],
+    "ppo": [*ROLLOUT, *PPO],
+    "gfn": [*ROLLOUT, "--objective", "vargrad", "--probes", "0"],
+}
+
+
+def memory(key: str) -> float:
+    """Return VmRSS (now) or VmHWM (at most) of this process, MB."""
+    return int(re.search(rf"{key}:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
+
+
+def measure(script: str, argv: list[str]) -> None:
+    """Run a script in this process, without checkpoints; print what two of its steps cost. It ends with them, unless
+    another stage needs its result."""
+    import torch
+
+    from minalign.run import Run
+
+    found, times, step = {}, [], torch.optim.AdamW.step
+
+    @contextlib.contextmanager
+    def loop(self):
+        found["held"] = memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the highest starts again from here
+        yield
+
+    def counted(self, *args):
+        found["trained"] = sum(p.numel() for group in self.param_groups for p in group["params"])
+        return step(self, *args)
+
+    def logged(self, *args):
+        times.append(resource.getrusage(resource.RUSAGE_SELF).ru_utime)
+        if len(times) == 2:
+            print(json.dumps(found | {"peak": memory("VmHWM"), "seconds": times[1] - times[0]}), flush=True)
+            if script not in ("train_sft", "train_rm"):
+                raise SystemExit
+
+    Run.graceful_signals, Run.log, Run.save = loop, logged, lambda self, *args: None
+    torch.optim.AdamW.step = counted
+    importlib.import_module(script).main(argv)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--stages", default="sft,rm,dpo,ppo,gfn", help="which; ppo and gfn need rm, all need sft")
+    p.add_argument("--rank", default="16,0", help="of the adapters, 0 = full fine-tuning")
+    p.add_argument("--share", default="0,0.8", help="values of --freeze_layers")
+    args = p.parse_args()
+    from ppo_memory import write_model
+
+    with tempfile.TemporaryDirectory() as temporary:
+        work, draw = Path(temporary), random.Random(0)
+        (work / "base").mkdir()
+        write_model(work / "base")
+
+        def text() -> str:  # 48 characters are 24 pairs of bytes
+            return "".join(chr(draw.randrange(97, 123)) for _ in range(48))
+
+        rows = [{"prompt": text(), "chosen": text(), "rejected": text()} for _ in range(40)]
+        (work / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        print(f"{'':5} {'rank':>4} {'share':>5} {'trained, M':>10} {'held':>6} {'peak':>6} {'CPU s a step':>12}")
+        for rank in args.rank.split(","):
+            for share in args.share.split(","):
+                for name in args.stages.split(","):
+                    flags = [*COMMON, *STAGES[name], "--model", work / "base", "--data", work / "pairs.jsonl",
+                             "--lora_rank", rank, "--freeze_layers", share, "--out", work / name]  # fmt: skip
+                    flags += ["--init", work / "sft"] if name != "sft" else []
+                    flags += ["--reward", work / "rm"] if name in ("ppo", "gfn") else []
+                    command = [sys.executable, __file__, "--child", f"train_{name}", *flags]
+                    done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE,
+                                          stderr=subprocess.DEVNULL)  # fmt: skip
+                    found = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"held"'))
+                    print(f"{name:5} {rank:>4} {share:>5} {found['trained'] / 1e6:10.1f} {found['held']:6.0f} "
+                          f"{found['peak']:6.0f} {found['seconds']:12.2f}", flush=True)  # fmt: skip
+                for name in ("sft", "rm"):
+                    shutil.rmtree(work / name, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        measure(sys.argv[2], sys.argv[3:])
+    else:
+        main()
