@@ -474,7 +474,8 @@ def test_micro_batches(own, rewarded, tmp_path, more):
 
 @pytest.mark.parametrize("more", [["--objective=subtb", "--prefill=4", "--keep_best=eval/loglik"],
                                   ["--objective=vargrad", "--lora_rank=0", "--reward"],
-                                  ["--task=grammar", "--objective=tb", "--keep_best=exact/tv_valid"]],
+                                  ["--task=grammar", "--max_response=0", "--objective=tb",
+                                   "--keep_best=exact/tv_valid"]],
                          ids=" ".join)  # fmt: skip
 def test_a_run_that_was_stopped_and_killed_ends_alike(own, small, rewarded, tmp_path, monkeypatch, more):
     more = [*more, rewarded["model"][0]] if "--reward" in more else more
