@@ -193,9 +193,11 @@ def test_the_numbers_of_a_method_are_those_of_its_file(compared):
 
 
 def test_positions_are_what_the_model_computed(compared):
-    """A sampled sentence feeds each token but its last; a search may feed those of all its beams, to the end."""
+    """A sampled sentence feeds each token but its last, and a few while finished ones wait for others to finish; a
+    search may feed those of all its beams, to the end."""
     for name in (*SAMPLING, "base x5", "greedy"):
-        assert compared[1]["rows"][name]["positions"] == sum(len(ids) - 1 for _, ids, _ in said(compared, name)), name
+        needed = sum(len(ids) - 1 for _, ids, _ in said(compared, name))
+        assert needed <= compared[1]["rows"][name]["positions"] <= 2 * needed, name
     few, many = (compared[1]["rows"][f"beam{mark}"]["positions"] for mark in ("", " x5"))
     assert P * N <= few <= P * N * 29 and 2 * few < many <= P * 5 * N * 29
 

@@ -319,9 +319,13 @@ def test_ctrl_c_ends_the_children(tmp_path, monkeypatch):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_all([Job(tmp_path / "runs" / "slow", "train_x", ["slow"])], 1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_all([Job(tmp_path / "runs" / "slow", "train_x", ["slow"])], 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "runs" / "slow" / "stopped").exists()
 
 

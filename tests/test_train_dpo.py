@@ -320,7 +320,7 @@ BAD = {
     "ipo without reference": (["--task=puns", "--loss=ipo", "--reference_free"], "--reference_free goes with"),
     "more wrong labels than right": (["--task=puns", "--label_smoothing=0.6"], "--label_smoothing: expected 0 to 0.5"),
     "no strength": (["--task=puns", "--beta=0"], "--beta: expected", "found 0"),
-    "unknown reward": (["--task=grammar", "--grammar_reward=cats"], "cats", "animals"),
+    "unknown reward": (["--task=grammar", "--max_response=0", "--grammar_reward=cats"], "cats", "animals"),
     "chosen is rejected": (["--data", "same.jsonl"], "same.jsonl:2", "found the same text: delete the line"),
     "empty chosen": (["--data", "empty.jsonl"], "empty.jsonl:1", '"chosen"', "found an empty one"),
     "no pair": (["--data", "sft.jsonl"], "sft.jsonl:1", '"chosen"'),
