@@ -86,8 +86,8 @@ class Prefix:
         The n responses of a prompt ask it together, as n T queries, so it is neither copied nor read n times.
         q, k, v: (B, H, T, w) of the new tokens. mask: (B or 1, 1, T, t) bool over the responses' tokens, None = causal.
         """
-        keys, values, (B, H, T, _) = self.keys[layer], self.values[layer], q.shape
-        b, n = keys.size(0), self.n
+        keys, values, (B, H, T, w) = self.keys[layer], self.values[layer], q.shape
+        b, n, P = keys.size(0), self.n, keys.size(2)
 
         def together(x):  # (B, H, T, .) -> (b, H, n T, .)
             return x.view(b, n, H, T, -1).transpose(1, 2).reshape(b, H, n * T, -1)
@@ -96,9 +96,14 @@ class Prefix:
             return x.view(b, H, n, T, -1).transpose(1, 2).reshape(B, H, T, -1)
 
         k, v = self.extend(layer, k, v)
-        own = (q @ k.transpose(-1, -2)).float() * scale  # (B, H, T, t)
         if mask is None and T > 1:
-            mask = torch.ones(own.shape[2:], dtype=torch.bool, device=own.device).tril(own.size(3) - T)
+            mask = torch.ones(1, 1, T, k.size(2), dtype=torch.bool, device=q.device).tril(k.size(2) - T)
+        if T > 1 and (n == 1 or T > 2 * w):  # T scores of a key take more memory than the copy that SDPA needs
+            seen = torch.ones(B, P, dtype=torch.bool, device=q.device) if self.mask is None else self.mask
+            seen = seen.repeat_interleave(B // len(seen), 0)[:, None, None].expand(B, 1, T, P)
+            k, v = (torch.cat([old.repeat_interleave(n, 0), new], 2) for old, new in ((keys, k), (values, v)))
+            return F.scaled_dot_product_attention(q, k, v, torch.cat([seen, mask.expand(B, 1, T, -1)], 3), scale=scale)
+        own = (q @ k.transpose(-1, -2)).float() * scale  # (B, H, T, t)
         if mask is not None:
             own = own.masked_fill(~mask, -torch.inf)
         asked = (together(q) @ keys.transpose(-1, -2)).float() * scale  # (b, H, n T, P)

@@ -280,15 +280,16 @@ def unshared(model, prompts, prompt_mask, tokens, mask):
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "LoRA"])
+@pytest.mark.parametrize("longest", [5, 21], ids=["short", "long"])  # of more than 16 tokens keys are copied after all
 @pytest.mark.parametrize("lengths", [(6,), (6, 2, 4)], ids=["one prompt", "padded prompts"])
-def test_shared_prefix_equals_unshared(model, lora, lengths):
+def test_shared_prefix_equals_unshared(model, lora, lengths, longest):
     if lora:
         add_adapter(model, rank=3, targets=("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj", "lm_head"))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
     prompts, prompt_mask = padded(ragged(*lengths), "left")
-    tokens, mask = padded(ragged(*(1 + 2 * i % 5 for i in range(4 * len(lengths)))), "right")
+    tokens, mask = padded(ragged(*(1 + 2 * i % longest for i in range(4 * len(lengths)))), "right")
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     weights = torch.randn(tokens.shape)
 
