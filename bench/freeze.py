@@ -10,6 +10,7 @@ the time is the processor's (user time) for the second step: it hardly depends o
 
 import argparse
 import contextlib
+import ctypes
 import importlib
 import json
 import random
@@ -52,6 +53,7 @@ def measure(script: str, argv: list[str]) -> None:
 
     @contextlib.contextmanager
     def loop(self):
+        ctypes.CDLL(None).malloc_trim(0)  # what loading and merging has left to the C library
         found["held"] = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the highest starts again from here
         yield
