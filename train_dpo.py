@@ -46,7 +46,7 @@ PRESETS = {
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on", choices=(*WORLDS, *TEXTS))
-    data: tuple[str, ...] = flag((), "files of pairs {prompt, chosen, rejected}, or hh; with --task instead of its own")
+    data: tuple[str, ...] = flag((), "files of pairs {prompt, chosen, rejected}, or hh, tldr-comparisons:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out pairs")
     examples: int = flag(4096, "pairs drawn from the task")
     eval_examples: int = flag(256, "held-out pairs drawn from the task, or prompts")

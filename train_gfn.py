@@ -65,7 +65,7 @@ def preset(given) -> dict:
 class Config(rng.Flags, StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=TASKS)
     preset: str = flag("default", "values for the flags below", choices=("default", "long", "paper"))
-    data: tuple[str, ...] = flag((), "files of prompts (records, or .txt), or hh, imdb, puns; also of next_sentence")
+    data: tuple[str, ...] = flag((), "prompts: files (records, .txt), hh, imdb, puns, tldr:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out prompts")
     examples: int = flag(1024, "prompts to train on, of the task or of --data")
     eval_examples: int = flag(64, "held-out prompts")

@@ -50,7 +50,7 @@ PRESETS = {
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=(*WORLDS, *TEXTS))
-    data: tuple[str, ...] = flag((), "files of prompts (any records), or hh, imdb, puns")
+    data: tuple[str, ...] = flag((), "files of prompts (any records), or hh, imdb, puns, tldr:FILE, cnndm:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out prompts")
     examples: int = flag(4096, "prompts drawn from the task")
     eval_examples: int = flag(128, "held-out prompts")

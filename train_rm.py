@@ -4,7 +4,7 @@
     python train_rm.py --task puns                       # a pun against a plain statement
     python train_rm.py --data my.jsonl                   # lines {"prompt", "chosen", "rejected"}, best-of-k or rankings
 
-The reward is a scalar head at the response's last token. What is learned depends on the records:
+The reward is a scalar head at the response's last token (or summed over its tokens). The records say what is learned:
 pairs: -log sigmoid(r_chosen - r_rejected - margin) (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1);
 best of k: -log softmax(r)_best (Ziegler et al. 2019, eq. 1); rankings: the pair loss over all pairs.
 All responses to a prompt share its encoding. Gain and bias make the reward's mean 0 and variance 1 on samples of the
@@ -45,8 +45,10 @@ PRESETS = {  # temperature: of Ziegler et al.
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=tuple(TEXTS))
-    data: tuple[str, ...] = flag((), "files of comparisons, or hh, openai:sentiment, openai:descriptiveness")
+    data: tuple[str, ...] = flag((), "files of comparisons, or hh, tldr-comparisons:FILE, openai:sentiment")
     eval_data: tuple[str, ...] = flag((), "files of held-out comparisons")
+    pool: str = flag("last", "where the head is read: at the response's last token, or at every token and summed, "
+                     "with which single wrong words are learned sooner", choices=("last", "sum"))  # fmt: skip
     # labels of a task
     examples: int = flag(4096, "comparisons to train on")
     eval_examples: int = flag(1024, "held-out comparisons")
@@ -178,7 +180,7 @@ def main(argv: list[str]) -> None:
     model.heads["reward"] = RewardHead(model.config.n_embd, device)
     trained = stage.make_trainable(model, cfg, "reward")
     head = model.heads["reward"]
-    reward_model = RewardModel(model, tokenizer, head, "reward" if cfg.lora_rank else None, rule)
+    reward_model = RewardModel(model, tokenizer, head, "reward" if cfg.lora_rank else None, rule, cfg.pool)
     asked = [record.prompt for record in (train + held)[: cfg.normalise]]
     with lora.disabled(model):
         sampled = respond(model, tokenizer, asked, rule, 1, cfg.temperature, noise)
@@ -205,7 +207,7 @@ def main(argv: list[str]) -> None:
 
     def export() -> None:
         stage.save_policy(model, run.path, base, tokenizer, "reward")
-        save_head(run.path, head, rule)
+        save_head(run.path, head, rule, cfg.pool)
 
     def save(step: int) -> None:
         export()

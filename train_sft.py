@@ -45,7 +45,7 @@ PRESETS = {
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=(*WORLDS, *TEXTS))
-    data: tuple[str, ...] = flag((), "files of records {prompt, completion}, or hh, imdb, puns")
+    data: tuple[str, ...] = flag((), "files of records {prompt, completion}, or hh, imdb, puns, tldr:FILE, cnndm:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out records")
     examples: int = flag(4096, "records drawn from the task")
     eval_examples: int = flag(256, "held-out records")
