@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, stage
+from minalign import cli, data, dist, exact, lora, losses, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -213,7 +213,7 @@ def main(argv: list[str]) -> None:
         best.unpack(tensors, meta["best"])
 
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="DPO", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="DPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # data: pairs of similar length, and what the reference says of them
@@ -226,7 +226,7 @@ def main(argv: list[str]) -> None:
             # targets: the policy should prefer the chosen one more than the reference does
             optimizer.zero_grad(set_to_none=True)
             loss, policies, counts = 0.0, [], []
-            for rows in data.chunks(batch, cfg.micro_batch):
+            for rows in data.chunks(batch, cfg.micro_batch * dist.world()):
                 policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
                 part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
                 part.backward()
@@ -237,6 +237,7 @@ def main(argv: list[str]) -> None:
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
+            dist.sum_gradients(trained.values())
             grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, rewards, stage
+from minalign import cli, data, dist, exact, lora, losses, plot, rewards, stage
 from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
@@ -298,7 +298,7 @@ def main(argv: list[str]) -> None:
                 found = log_rewards([i], prompt, None, samples.tokens, samples.mask, samples.lengths, 1.0)
                 buffer.add(keys[i], samples.tokens, samples.lengths, found)
 
-    progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # rollout: 1. responses of the behaviour policies

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, exact, lora, losses, plot, rewards, stage
+from minalign import cli, console, data, dist, exact, lora, losses, plot, rewards, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, join, left_pad, score_states, states
@@ -232,7 +232,7 @@ def main(argv: list[str]) -> None:
         best.unpack(tensors, meta["best"])
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="PPO", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="PPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # rollout: 1. N responses to each prompt, and their text

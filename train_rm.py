@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, lora, losses, metrics, plot, stage
+from minalign import cli, data, dist, lora, losses, metrics, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -225,7 +225,7 @@ def main(argv: list[str]) -> None:
         best.unpack(tensors, meta["best"])
 
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="RM", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="RM", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # data: comparisons of similar length
@@ -236,7 +236,7 @@ def main(argv: list[str]) -> None:
             optimizer.zero_grad(set_to_none=True)
             loss = right = compared = 0.0
             for group in grouped(batch):
-                for micro in data.chunks(group, cfg.micro_batch):
+                for micro in data.chunks(group, cfg.micro_batch * dist.world()):
                     rewards = score(reward_model, micro)  # (b, K)
                     part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
                     part.backward()
@@ -248,6 +248,7 @@ def main(argv: list[str]) -> None:
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
+            dist.sum_gradients(trained.values())
             grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()

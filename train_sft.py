@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, stage
+from minalign import cli, data, dist, exact, lora, losses, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.generate import StopRule, join, left_pad, score, states
@@ -82,12 +82,16 @@ def evaluate(model: GPT2, records: list[Encoded], rule: StopRule, rows: int) -> 
     nats, correct, count = [], 0, 0
     for batch in data.chunks(records, rows):
         prompts, prompt_mask, tokens, mask = collate(batch, model.device)
+        part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
         logits = model.lm_head(join(*states(model, prompts, tokens, prompt_mask))[mask]).float()  # (tokens of batch, V)
         logits[mask.nonzero()[:, 1] < rule.min_new_tokens, rule.stop] = -torch.inf
         nll = F.cross_entropy(logits, tokens[mask], reduction="none")
-        found = torch.zeros(len(mask), device=model.device).index_add_(0, mask.nonzero()[:, 0], nll)
-        nats += found.view(len(batch), -1).sum(1).tolist()
-        correct, count = correct + (logits.argmax(-1) == tokens[mask]).sum().item(), count + len(logits)
+        found = torch.zeros(len(mask), 3, device=model.device)  # of each response: nats, right tokens, tokens
+        right = logits.argmax(-1) == tokens[mask]
+        found.index_add_(0, mask.nonzero()[:, 0], torch.stack([nll, right.float(), torch.ones_like(nll)], 1))
+        found = part.join(found).view(len(batch), -1, 3).sum(1)
+        nats += found[:, 0].tolist()
+        correct, count = correct + found[:, 1].sum().item(), count + found[:, 2].sum().item()
     loss = sum(nats) / count
     perplexity = math.exp(min(loss, 700))
     return {"eval/loss": loss, "eval/perplexity": perplexity, "eval/mean_token_accuracy": correct / count}, nats
@@ -159,7 +163,7 @@ def main(argv: list[str]) -> None:
         best.unpack(tensors, meta["best"])
 
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="SFT", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="SFT", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # data: records of similar length
@@ -170,7 +174,7 @@ def main(argv: list[str]) -> None:
             # targets: the response's own tokens; the loss of a micro-batch is its share of the step's
             optimizer.zero_grad(set_to_none=True)
             loss = 0.0
-            for micro in data.chunks(batch, cfg.micro_batch):
+            for micro in data.chunks(batch, cfg.micro_batch * dist.world()):
                 prompts, prompt_mask, tokens, mask = collate(micro, device)
                 logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
                                     prompt_mask=prompt_mask)  # fmt: skip
@@ -181,6 +185,7 @@ def main(argv: list[str]) -> None:
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
+            dist.sum_gradients(trained.values())
             grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, lora
+from minalign import adapters, dist, lora
 from minalign.data import pad_responses
 from minalign.errors import UserError
 from minalign.files import atomic_write, read_json, write_tensors
@@ -89,15 +89,16 @@ class RewardModel:
         """Return the reward of each response (B,), with gradients.
 
         prompts (b, P), tokens and mask (B, R) as `generate` returns them: left-padded prompts, right-padded responses
-        with the token that ended them.
+        with the token that ended them. Of several processes (dist.py) each does its part; all return the whole.
         """
         longest = int(mask.sum(1).max())
+        part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
         with lora.use(self.model, self.adapter):
             first, later = states(self.model, prompts, tokens[:, :longest], prompt_mask, last=True)
         if self.pool == "sum":
             return self.head((later.float() * mask[:, :longest, None]).sum(1))
         last = mask.sum(1)[:, None, None].expand(-1, -1, first.size(-1))  # the state after `length` tokens
-        return self.head(join(first, later).gather(1, last)[:, 0])
+        return part.join(self.head(join(first, later).gather(1, last)[:, 0]))
 
     @torch.no_grad()
     def __call__(self, prompts: list[str], responses: list[str], rows: int = 128) -> list[float]:
@@ -224,7 +225,7 @@ def choose(
 def from_file(spec: str, flag: str = "--reward") -> Callable[[list[str], list[str]], list[float]]:
     """Return the function that `file.py:function` names, wrapped so that what it returns is checked.
 
-    flag: what messages call it.
+    flag: what messages call it. Of several processes (dist.py) each asks it about its part of the responses.
     """
     name, _, function = spec.rpartition(":")
     path = Path(name).expanduser()
@@ -240,7 +241,8 @@ def from_file(spec: str, flag: str = "--reward") -> Callable[[list[str], list[st
     found = getattr(module, function, None)
     if not callable(found):
         raise UserError(f"{flag} {spec}: {path} has no function {function!r}: def {function}(prompts, responses).")
-    return checked(found, spec, flag)
+    score = checked(found, spec, flag)
+    return lambda prompts, responses: dist.spread(lambda some: score(*zip(*some)), list(zip(prompts, responses)))
 
 
 def checked(function: Callable, spec: str, flag: str = "--reward") -> Callable[[list[str], list[str]], list[float]]:

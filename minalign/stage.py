@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, console, hub, lora
+from minalign import adapters, cli, console, dist, hub, lora
 from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
 from minalign.cli import flag
 from minalign.errors import UserError
@@ -115,7 +115,8 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
         return Run(Path("dry run"), writes=False)
     name = run_name(script, task or "data", cfg.model)
     run = Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
-    atexit.register(_forget, run.path.resolve())
+    if run.writes:
+        atexit.register(_forget, run.path.resolve())
     return run
 
 
@@ -180,6 +181,8 @@ def make_trainable(model: GPT2, cfg, name: str = "policy") -> dict[str, nn.Param
         for parameter in kept(model, cfg):
             parameter.requires_grad_(False)
     trained = {f"model.{key}": p for key, p in model.named_parameters() if p.requires_grad}
+    if dist.world() > 1:
+        dist.check_alike("weights", [f"{p.abs().sum(dtype=torch.float64):.6g}" for p in model.parameters()])
     if not trained:
         raise UserError(f"--freeze_layers {cfg.freeze_layers:g} leaves nothing to train; choose a smaller share.")
     return trained
@@ -343,6 +346,8 @@ def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer, name
 
     base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`).
     """
+    if dist.rank():
+        return
     if lora.has_adapter(model, name):
         adapters.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base, name)
     else:

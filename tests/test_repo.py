@@ -84,15 +84,15 @@ def test_no_file_can_run_foreign_code(path):
         assert name not in ("torch.save", "os.system", "yaml.load") and settings.get("shell") != "True", where
 
 
-# losses, lora, tokenizer, dist (torch only) -> model -> generate -> rewards, data, tasks -> run, plot -> scripts.
+# dist, files; losses, lora, tokenizer (torch only) -> model -> generate -> rewards, data, tasks -> run, plot -> scripts.
 LAYERS = {
     "errors": 0,
+    "dist": 0,
     "files": 0,
     "losses": 1,
     "replay": 1,
     "lora": 1,
     "tokenizer": 1,
-    "dist": 1,
     "model": 2,
     "hub": 3,
     "generate": 3,
