@@ -165,8 +165,7 @@ def balance(g: Tensor, can_end: Tensor, lengths: Tensor, log_z: Tensor | None, N
     tokens before the stop. log_z: (b,), where it is learned. weight: of all sub-trajectories of the step.
     """
     if cfg.clip_log_ratio:  # else junk, 30 nats off, drowns what is 2 nats off until it is gone
-        log_ratio = losses.terminal(g.detach(), lengths)  # (B,)
-        center = log_ratio.view(-1, N).median(1).values.repeat_interleave(N)  # (B,) of its prompt
+        center = losses.terminal(g.detach(), lengths).view(-1, N).median(1).values.repeat_interleave(N)  # (B,)
         g = losses.clip_ratios(g, center, cfg.clip_log_ratio)
     ends = losses.terminal(g, lengths)  # (B,) log R - log P of the responses
     z = None if log_z is None else log_z.repeat_interleave(N)  # (B,)
@@ -277,8 +276,7 @@ def main(argv: list[str]) -> None:
                  {**meta, "replay": replay_meta, "order": order.state(), "best": best.meta()})
 
     step, steps = 0, 1 if cfg.dry_run else cfg.steps
-    if conditions:
-        rng.describe(conditions, ref, cfg)
+    rng.describe(conditions, ref, cfg) if conditions else None
     before = {} if cfg.eval_only else evaluate(0)[0]
     best.check(before) if before else None
     if cfg.resume:
@@ -305,7 +303,7 @@ def main(argv: list[str]) -> None:
             model.eval()
             factor, T = stage.learning_rate_factor(cfg, step), reward_temperature(cfg, step)
             batch, R = sorted(order.next()), rule.max_new_tokens
-            b, per = len(batch), max(1, cfg.micro_batch // N) if cfg.micro_batch else len(batch)  # prompts a forward
+            b, per = len(batch), max(1, cfg.micro_batch * dist.world() // N) if cfg.micro_batch else len(batch)
             prompts, prompt_mask = left_pad([train[i].prompt for i in batch], rule.stop, device)
             replaying = n_replayed if all(keys[i] in buffer.entries for i in batch) else 0
             # Late steps need precision on what the policy says itself, so wandering decays with the learning rate.
@@ -341,9 +339,10 @@ def main(argv: list[str]) -> None:
                 log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
                 g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
                 if rooted or cfg.objective == "tb":
+                    mine, *asked = dist.split(*part[:2])
                     with torch.no_grad(), lora.disabled(ref):
-                        hidden = ref.encode_prefix(*part[:2])[1]  # (b, D)
-                    log_z = flow(hidden.float() / hidden.size(1))[:, 0]
+                        hidden = ref.encode_prefix(*asked)[1]  # (b, D)
+                    log_z = mine.join(flow(hidden.float() / hidden.size(1))[:, 0])
                 part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
                 part_loss.backward()
                 loss += part_loss.item()
@@ -352,6 +351,7 @@ def main(argv: list[str]) -> None:
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
+            dist.sum_gradients(trained.values())
             grad_norm = torch.nn.utils.clip_grad_norm_(best.trained.values(), cfg.max_grad_norm or torch.inf)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()

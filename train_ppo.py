@@ -136,17 +136,20 @@ def run_policy(
     entropy: bool = False, values: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
     """Return log-probs (B, R) under the active adapter, entropies and the shared head's values (B, R) where wanted."""
+    part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
     first, later = states(model, prompts, tokens, prompt_mask)
     logprobs, nats = score_states(model, first, later, tokens[..., None], mask, rule.stop, rule.min_new_tokens,
                                   cfg.temperature, rule.forbidden, entropy)  # fmt: skip
     found = model.heads["value"](join(first, later).float())[..., 0] if values else None
-    return logprobs[..., 0], nats, found
+    return tuple(None if x is None else part.join(x) for x in (logprobs[..., 0], nats, found))
 
 
 def run_values(model: GPT2, adapter: str | None, prompts: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor):
     """Return the values (B, R) of a value network of its own, V(s_t) before token t is chosen; 0 outside the mask."""
+    part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
     with lora.use(model, adapter):
-        return model.heads["value"](join(*states(model, prompts, tokens, prompt_mask)).float())[..., 0] * mask
+        values = model.heads["value"](join(*states(model, prompts, tokens, prompt_mask)).float())[..., 0]
+    return part.join(values * mask)
 
 
 def rows_of(prompts: Tensor, n: int) -> Tensor:
@@ -246,7 +249,7 @@ def main(argv: list[str]) -> None:
             lengths = mask.sum(1)  # (B,)
             asked = [text for record in batch for text in [tokenizer.decode(record.prompt)] * N]
             texts = [text_of(tokenizer, ids[:n]) for ids, n in zip(tokens.tolist(), lengths.tolist())]
-            per = max(1, cfg.micro_batch // N) if cfg.micro_batch else len(batch)  # prompts in one forward pass
+            per = max(1, cfg.micro_batch * dist.world() // N) if cfg.micro_batch else len(batch)  # prompts in a forward
             with torch.no_grad():
                 parts = [(prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], mask[rows])
                          for some in torch.arange(len(batch)).split(per)]  # fmt: skip
@@ -323,6 +326,7 @@ def main(argv: list[str]) -> None:
                         console.warn("ratio", f"before any update the ratio is off 1 by {off:.2g}: "
                                      "sampling and training disagree about log-probs.")  # fmt: skip
                     updates += 1
+                    dist.sum_gradients(trained.values())
                     norms = []
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak"] * factor
