@@ -68,6 +68,7 @@ class StageConfig:
     keep_best: str | None = flag(None, "keep the weights of the evaluation with the best value of this metric")
 
     def __post_init__(self):
+        self.plot = self.plot and not dist.rank()  # one process draws
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
