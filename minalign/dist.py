@@ -187,6 +187,22 @@ def spread(fn: Callable[[Sequence], Sequence], items: Sequence) -> list:
     return [x for part in gather(found) for x in part]
 
 
+def check_shares(batch_size: int, n: int = 1) -> None:
+    """Raise a UserError unless a step is the same work for all processes: its prompts with n rows each, or the rows."""
+    b, unit = batch_size // n, world() * n
+    if b % world() and (b > world() or n % world()):
+        fits = [str(size) for size in (batch_size // unit * unit, (batch_size // unit + 1) * unit) if size]
+        of = f", {b} prompts of {n} responses," if n > 1 else ""
+        raise UserError(f"--batch_size {batch_size}{of} cannot be divided evenly among {world()} processes.\n"
+                        f"Use --batch_size {' or '.join(fits)}, or another number of processes.")  # fmt: skip
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise a UserError unless all processes have the same weights."""
+    if world() > 1:
+        check_alike("weights", [f"{p.detach().abs().sum(dtype=torch.float64):.6g}" for p in model.parameters()])
+
+
 def check_alike(what: str, value: Any) -> None:
     """Raise a UserError unless all processes have the same value (JSON)."""
     if any(other != value for other in gather(value)):

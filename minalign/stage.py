@@ -68,7 +68,7 @@ class StageConfig:
     keep_best: str | None = flag(None, "keep the weights of the evaluation with the best value of this metric")
 
     def __post_init__(self):
-        self.plot = self.plot and not dist.rank()  # one process draws
+        self.plot = self.plot and not dist.rank()
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
@@ -76,6 +76,7 @@ class StageConfig:
                          max_prompt=(0, 1e6))  # fmt: skip
         if self.lora_rank and not self.lora_targets:
             raise UserError(f"--lora_targets needs at least one value of {', '.join(lora.TARGETS)}.")
+        dist.check_shares(self.batch_size, getattr(self, "samples_per_prompt", 1))
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
@@ -182,8 +183,7 @@ def make_trainable(model: GPT2, cfg, name: str = "policy") -> dict[str, nn.Param
         for parameter in kept(model, cfg):
             parameter.requires_grad_(False)
     trained = {f"model.{key}": p for key, p in model.named_parameters() if p.requires_grad}
-    if dist.world() > 1:
-        dist.check_alike("weights", [f"{p.abs().sum(dtype=torch.float64):.6g}" for p in model.parameters()])
+    dist.check_weights(model)
     if not trained:
         raise UserError(f"--freeze_layers {cfg.freeze_layers:g} leaves nothing to train; choose a smaller share.")
     return trained

@@ -84,7 +84,7 @@ def test_no_file_can_run_foreign_code(path):
         assert name not in ("torch.save", "os.system", "yaml.load") and settings.get("shell") != "True", where
 
 
-# dist, files; losses, lora, tokenizer (torch only) -> model -> generate -> rewards, data, tasks -> run, plot -> scripts.
+# dist, files -> losses, lora, tokenizer (torch) -> model -> generate -> rewards, data, tasks -> run, plot -> scripts.
 LAYERS = {
     "errors": 0,
     "dist": 0,
