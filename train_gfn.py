@@ -351,8 +351,8 @@ def main(argv: list[str]) -> None:
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
-            dist.sum_gradients(trained.values())
-            grad_norm = torch.nn.utils.clip_grad_norm_(best.trained.values(), cfg.max_grad_norm or torch.inf)
+            dist.average_gradients(trained.values())
+            grad_norm = dist.clip_gradients(best.trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()
             step += 1

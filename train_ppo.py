@@ -326,12 +326,12 @@ def main(argv: list[str]) -> None:
                         console.warn("ratio", f"before any update the ratio is off 1 by {off:.2g}: "
                                      "sampling and training disagree about log-probs.")  # fmt: skip
                     updates += 1
-                    dist.sum_gradients(trained.values())
+                    dist.average_gradients(trained.values())
                     norms = []
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak"] * factor
                         group["eps"] = cfg.adam_eps / (math.sqrt(1 - 0.999**updates) if cfg.tf_adam else 1)
-                        norms.append(torch.nn.utils.clip_grad_norm_(group["params"], cfg.max_grad_norm or torch.inf))
+                        norms.append(dist.clip_gradients(group["params"], cfg.max_grad_norm))
                     check_finite(step + 1, grad_norm=torch.stack(norms))
                     optimizer.step()
                 if cfg.stop_kl and stats[-1]["policy/approxkl_avg"] > cfg.stop_kl:

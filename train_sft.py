@@ -185,8 +185,8 @@ def main(argv: list[str]) -> None:
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
-            dist.sum_gradients(trained.values())
-            grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
+            dist.average_gradients(trained.values())
+            grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, loss=loss, grad_norm=grad_norm)
             optimizer.step()
             step += 1

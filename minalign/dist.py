@@ -8,8 +8,8 @@ Whoever runs a model on a batch takes the rows of this process, and puts the res
     logprobs = part.join(...)                  # all rows, in every process; the gradient goes to this process' rows
 
 So random numbers, losses, their counts, advantages and metrics are everywhere those of a single process, without a word
-about processes where they are computed. Gradients are added up before a step (`sum_gradients`); therefore every weight
-that is trained acts between `split` and `join`. The first process prints and writes. With one process nothing of this
+about processes where they are computed. Gradients are averaged before a step (`average_gradients`); therefore every
+weight that is trained acts between `split` and `join`. The first process prints and writes. With one process nothing of this
 does anything. Shapes: b prompts with n rows each, B = b * n.
 """
 
@@ -121,8 +121,8 @@ class _Join(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        own = ctx.part.rows(grad)
-        return (torch.zeros_like(own) if ctx.part.idle else own), None
+        # Every process has the whole loss; its gradient is that of its rows, times all, for they are averaged later.
+        return ctx.part.rows(grad) * (0 if ctx.part.idle else len(ctx.part.sizes)), None
 
 
 def _bounds(n: int) -> list[tuple[int, int]]:
@@ -136,16 +136,91 @@ def split(prompts: Tensor, prompt_mask: Tensor | None, *rows: Tensor) -> tuple:
     return part, part.prompts(prompts), part.prompts(prompt_mask), *map(part.rows, rows)
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Add up the gradients of all processes, in place, by one all-reduce in fp32."""
-    found = [p.grad for p in parameters if p.grad is not None]
+# ---------------------------------------------------------------- gradients
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average the gradients of all processes, in place, by one all-reduce in fp32; FSDP has done it for its own."""
+    found = [p.grad for p in parameters if p.grad is not None and not _sharded(p)]
     if world() == 1 or not found:
         return
     flat = torch.cat([grad.float().flatten() for grad in found])
     with _lost():
         group.all_reduce(flat)
-    for grad, total in zip(found, flat.split([grad.numel() for grad in found])):
+    for grad, total in zip(found, flat.div_(world()).split([grad.numel() for grad in found])):
         grad.copy_(total.view_as(grad))
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale gradients to a norm of at most max_norm in all, 0 = any; return the norm that they had."""
+    parameters, norms = list(parameters), []
+    kinds = [some for kind in (True, False) if (some := [p for p in parameters if _sharded(p) == kind])]
+    if len(kinds) == 1:
+        return full(nn.utils.clip_grad_norm_(parameters, max_norm or torch.inf))
+    for some in kinds:
+        norms.append(full(nn.utils.get_total_norm([p.grad for p in some if p.grad is not None])))
+    norm = torch.stack(norms).norm()
+    for some in kinds:
+        nn.utils.clip_grads_with_norm_(some, max_norm or torch.inf, norm)
+    return norm
+
+
+# ---------------------------------------------------------------- FSDP
+
+
+def shard(trained: dict[str, nn.Parameter], *models: nn.Module) -> dict[str, nn.Parameter]:
+    """Divide the weights of models (GPT2) among the processes, block by block; return what is trained, now divided.
+
+    FSDP2 gathers a block's weights while it runs and adds up its gradients in fp32. Scalar heads stay whole.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    models = list(dict.fromkeys(models))
+    places = {id(p): (model, path) for model in models for path, p in model.named_parameters()}
+    places = {name: places[id(p)] for name, p in trained.items()}
+    how = {"mesh": init_device_mesh(models[0].device.type, (world(),)),
+           "mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32)}  # fmt: skip
+    for model in models:
+        heads, model.heads = model.heads, nn.ModuleDict()
+        for block in model.transformer.h:
+            fully_shard(block, **how)
+        fully_shard(model, **how)
+        model.heads = heads
+    return {name: model.get_parameter(path) for name, (model, path) in places.items()}
+
+
+@contextlib.contextmanager
+def whole(model: nn.Module) -> Iterator[None]:
+    """Keep the weights of a model gathered: for many short passes, and for whoever reads them."""
+    parts = [module for module in model.modules() if hasattr(module, "unshard")]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(part is not model, recurse=False)
+
+
+def _sharded(x: Tensor) -> bool:
+    return hasattr(x, "full_tensor")  # a DTensor; to import its class costs a second
+
+
+def full(x: Tensor) -> Tensor:
+    """Return the whole of a tensor of which each process may have a part."""
+    return x.full_tensor() if _sharded(x) else x
+
+
+def like(x: Tensor, parameter: Tensor) -> Tensor:
+    """Return a whole tensor divided as a parameter is."""
+    if not _sharded(parameter) or _sharded(x):
+        return x
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(x.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 # ---------------------------------------------------------------- values
