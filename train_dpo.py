@@ -164,6 +164,7 @@ def main(argv: list[str]) -> None:
     ref_held = reference(held)
     ref_train = torch.full((len(train), 2), torch.nan, device=device)  # filled in when a pair is first met
     trained = stage.make_trainable(model, cfg)
+    trained = dist.shard(trained, model, ref) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)

@@ -201,6 +201,7 @@ def main(argv: list[str]) -> None:
     else:
         normalise()
         head.log_odds.fill_(1.0)  # training starts from rewards of variance 1, taken as log-odds
+    trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)

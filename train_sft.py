@@ -144,6 +144,7 @@ def main(argv: list[str]) -> None:
     before = {} if cfg.eval_only else measure()[0]
     base_logprobs = world.logprobs(stage.reference(model, cfg) if cfg.eval_only else model) if world else None
     trained = stage.make_trainable(model, cfg)
+    trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
     streams = {"noise": noise}

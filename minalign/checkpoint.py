@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from minalign import dist
 from minalign.errors import UserError
 from minalign.files import disk_errors, sync_folder, write_file, write_tensors
 
@@ -149,6 +150,8 @@ def unpack_optimizer(
             raise UserError(f"cannot resume: {key} of shape {tuple(t.shape)} fits no parameter of this model\n"
                             "resume with the model and adapter settings that the run was started with")  # fmt: skip
     state = {int(i): _join(values, f"{name}.{i}", tensors) for i, values in meta["state"].items()}
+    for i, values in state.items():
+        state[i] = {key: dist.like(t, params[i]) if key != "step" else t for key, t in values.items()}
     groups = [_join(values, f"{name}.group{g}", tensors) for g, values in enumerate(meta["groups"])]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})

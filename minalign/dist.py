@@ -15,6 +15,7 @@ does anything. Shapes: b prompts with n rows each, B = b * n.
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import sys
@@ -203,6 +204,17 @@ def whole(model: nn.Module) -> Iterator[None]:
         for part in parts:
             part.reshard()
             part.set_reshard_after_forward(part is not model, recurse=False)
+
+
+def with_whole(fn: Callable) -> Callable:
+    """Decorate a function of a model: it keeps the model's weights gathered while it runs."""
+
+    @functools.wraps(fn)
+    def run(model: nn.Module, *args, **settings):
+        with whole(model):
+            return fn(model, *args, **settings)
+
+    return run
 
 
 def _sharded(x: Tensor) -> bool:

@@ -99,6 +99,7 @@ def id_mask(model: GPT2, ids: Sequence[int] | Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@dist.with_whole
 def generate(
     model: GPT2,
     prompts: Tensor,

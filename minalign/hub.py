@@ -301,14 +301,15 @@ def save_pretrained(
     instead of the embedding. dtype: of the file, default the model's own. heads, settings: further weights, and
     settings, that another architecture than GPT2LMHeadModel has.
     """
-    names = [name for name in model.state_dict() if ".lora_" in name]
+    parameters = dict(model.named_parameters(remove_duplicate=False))  # FSDP divides them again for state_dict
+    names = [name for name in parameters if ".lora_" in name]
     if names:
         raise ValueError(f"the model still carries adapters ({names[0]}): save lora.merge(model)")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = dtype or model.transformer.wte.weight.dtype
     state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in heads.items()}
-    for key, tensor in model.state_dict().items():
+    for key, tensor in parameters.items():
         if key.startswith("heads.") or key == "lm_head.weight" and model.config.tie_word_embeddings:
             continue
         tensor = tensor.t() if key.endswith(CONV1D) else tensor

@@ -193,6 +193,7 @@ class Run:
 
     def save(self, step: int, tensors: dict[str, Tensor], meta: dict | None = None) -> None:
         """Save what `load` returns, with the length of the logs and the time spent so far."""
+        tensors = {name: dist.full(tensor) for name, tensor in tensors.items()}
         if not self.writes:
             return
         lengths = {}

@@ -39,6 +39,7 @@ class StageConfig:
     eval_only: bool = flag(False, "train nothing: evaluate the model, or --init beside what that run started from")
     dry_run: bool = flag(False, "show settings and three records, take one step, save nothing")
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
+    shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
     # records
@@ -77,6 +78,8 @@ class StageConfig:
         if self.lora_rank and not self.lora_targets:
             raise UserError(f"--lora_targets needs at least one value of {', '.join(lora.TARGETS)}.")
         dist.check_shares(self.batch_size, getattr(self, "samples_per_prompt", 1))
+        if self.shard != "none" and dist.world() == 1:
+            raise UserError("--shard fsdp divides the weights among processes: start several with torchrun.")
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
@@ -220,7 +223,7 @@ def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, T
     """Put back what `pack_training` returned."""
     with torch.no_grad():
         for name, parameter in trained.items():
-            parameter.copy_(tensors[name])
+            parameter.copy_(dist.like(tensors[name], parameter))
     unpack_optimizer(optimizer, tensors, meta["optimizer"])
     unpack_rng(tensors, meta["rng"], **streams)
 
@@ -258,7 +261,7 @@ class Best:
                   f"{self.value:.5g}")  # fmt: skip
             with torch.no_grad():
                 for name, parameter in self.trained.items():
-                    parameter.copy_(self.tensors[f"best.{name}"])
+                    parameter.copy_(dist.like(self.tensors[f"best.{name}"], parameter))
 
     def meta(self) -> dict:
         """Return what a checkpoint keeps beside `tensors`."""
@@ -347,10 +350,11 @@ def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer, name
 
     base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`).
     """
-    if dist.rank():
-        return
-    if lora.has_adapter(model, name):
-        adapters.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base, name)
-    else:
-        hub.save_pretrained(model, folder)
-        tokenizer.save(folder)
+    with dist.whole(model):
+        if dist.rank():
+            return
+        if lora.has_adapter(model, name):
+            adapters.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base, name)
+        else:
+            hub.save_pretrained(model, folder)
+            tokenizer.save(folder)
