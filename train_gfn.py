@@ -208,6 +208,7 @@ def main(argv: list[str]) -> None:
     reward, reward_model = rewards.choose(cfg.reward, here.gold, model, cfg, base, device)
     ref = stage.reference(model, cfg)
     trained = stage.make_trainable(model, cfg)
+    trained = dist.shard(trained, model, ref, reward_model and reward_model.model) if cfg.shard == "fsdp" else trained
     flow = torch.nn.Linear(model.config.n_embd, 1, device=device)  # log Z of a prompt, from its last state in p_ref
     torch.nn.init.zeros_(flow.weight), torch.nn.init.zeros_(flow.bias)
     optimizer = torch.optim.AdamW([
@@ -388,8 +389,7 @@ def main(argv: list[str]) -> None:
         return rng.finish(run, cfg, step, model.eval(), ref, conditions, noise)
     after, rows = evaluate()
     run.rows("predictions.jsonl", rows)
-    if world:
-        world.write(run.path, target, base_logprobs, world.logprobs(model))
+    world.write(run.path, target, base_logprobs, world.logprobs(model)) if world else None
     keys = ["loss", "log_ratio_var", "eval/loglik", "eval/length", "exact/tv_valid" if world else "eval/diversity"]
     figures = [plot.curves(run.path, keys, logarithmic=False)] if cfg.plot and not cfg.eval_only else []
     figures += [plot.distribution(run.path)] if cfg.plot and world else []

@@ -192,6 +192,9 @@ def main(argv: list[str]) -> None:
         value_trained = {f"critic.{name}": p for name, p in critic.named_parameters()
                          if p.requires_grad and id(p) not in known}  # fmt: skip
         lora.set_adapter(model, adapter)
+    if cfg.shard == "fsdp":
+        divided = dist.shard(trained | value_trained, model, ref, critic, reward_model and reward_model.model)
+        trained, value_trained = ({name: divided[name] for name in part} for part in (trained, value_trained))
     run = stage.open_run(cfg, "ppo", cfg.task, [*cfg.data, *cfg.eval_data, cfg.reward])
     run.start(cfg, device)
     if cfg.dry_run:

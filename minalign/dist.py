@@ -169,15 +169,15 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
 # ---------------------------------------------------------------- FSDP
 
 
-def shard(trained: dict[str, nn.Parameter], *models: nn.Module) -> dict[str, nn.Parameter]:
-    """Divide the weights of models (GPT2) among the processes, block by block; return what is trained, now divided.
+def shard(trained: dict[str, nn.Parameter], *models: nn.Module | None) -> dict[str, nn.Parameter]:
+    """Divide the weights of models (GPT2, or None) among the processes, block by block; return what is trained, now divided.
 
     FSDP2 gathers a block's weights while it runs and adds up its gradients in fp32. Scalar heads stay whole.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    models = list(dict.fromkeys(models))
+    models = list(dict.fromkeys(model for model in models if model is not None))
     places = {id(p): (model, path) for model in models for path, p in model.named_parameters()}
     places = {name: places[id(p)] for name, p in trained.items()}
     how = {"mesh": init_device_mesh(models[0].device.type, (world(),)),
