@@ -9,8 +9,8 @@ Whoever runs a model on a batch takes the rows of this process, and puts the res
 
 So random numbers, losses, their counts, advantages and metrics are everywhere those of a single process, without a word
 about processes where they are computed. Gradients are averaged before a step (`average_gradients`); therefore every
-weight that is trained acts between `split` and `join`. The first process prints and writes. With one process nothing of this
-does anything. Shapes: b prompts with n rows each, B = b * n.
+weight that is trained acts between `split` and `join`. The first process prints and writes. With one process nothing
+of this does anything. Shapes: b prompts with n rows each, B = b * n.
 """
 
 import contextlib
@@ -170,9 +170,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
 
 
 def shard(trained: dict[str, nn.Parameter], *models: nn.Module | None) -> dict[str, nn.Parameter]:
-    """Divide the weights of models (GPT2, or None) among the processes, block by block; return what is trained, now divided.
+    """Divide the weights of models (GPT2, or None) among the processes, block by block; return the trained ones anew.
 
-    FSDP2 gathers a block's weights while it runs and adds up its gradients in fp32. Scalar heads stay whole.
+    FSDP2 gathers a block's weights while it runs and averages its gradients in fp32. Scalar heads stay whole.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard

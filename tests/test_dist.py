@@ -25,6 +25,7 @@ from minalign.run import pick_device
 SCRIPTS = {"sft": train_sft, "rm": train_rm, "dpo": train_dpo, "ppo": train_ppo, "gfn": train_gfn, "bon": sample_bon}
 DRIVER = Path(__file__).with_name("processes.py")
 ROOT = DRIVER.parent.parent
+DIVIDED = {2: ("sft", "rm", "dpo", "ppo", "gfn", "full"), 4: ("ppo", "full")}  # runs with --shard fsdp
 COMMON = ["--device=cpu", "--no-plot", "--max_response=8"]
 TRAIN = [*COMMON, "--lora_rank=4", "--batch_size=8", "--learning_rate=1e-3", "--warmup_steps=0", "--steps=4",
          "--eval_every=2"]  # fmt: skip
@@ -70,7 +71,7 @@ def flags(roomy, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(flags, tmp_path_factory):
+def runs(flags, roomy, tmp_path_factory):
     """{number of processes: the folder of its runs}; the run `resumed` takes 2 steps in 2 processes, 2 in 1, 2 in 4."""
     top = tmp_path_factory.mktemp("runs")
     folders = {processes: top / str(processes) for processes in (1, 2, 4)}
@@ -78,9 +79,10 @@ def runs(flags, tmp_path_factory):
         folder.mkdir()
     scripts = {**SCRIPTS, "full": train_sft}
 
-    def jobs(folder):
-        return [{"script": script.__name__, "flags": [*flags[name], "--out", folder / name]}
-                for name, script in scripts.items()]  # fmt: skip
+    def jobs(folder, divided=()):
+        plain = [(script, flags[name], name) for name, script in scripts.items()]
+        plain += [(scripts[name], [*flags[name], "--shard=fsdp"], f"fsdp-{name}") for name in divided]
+        return [{"script": s.__name__, "flags": [*some, "--out", folder / name]} for s, some, name in plain]
 
     def resumed(steps, *more):
         return [*flags["resumed"], f"--steps={steps}", "--out", top / "resumed", *more]
@@ -88,38 +90,39 @@ def runs(flags, tmp_path_factory):
     for job, script in zip(jobs(folders[1]), scripts.values()):
         train(script, *job["flags"])
     train(train_gfn, *flags["resumed"], "--steps=6", out=folders[1] / "resumed")
-    two = [{"script": "train_gfn", "flags": resumed(2)},
+    two = [{"script": "train_gfn", "flags": resumed(2, "--shard=fsdp")},
            {"script": "train_ppo", "flags": [*flags["noisy"], "--out", folders[2] / "noisy"]},
-           {"script": "train_dpo", "flags": [*flags["dpo"], "--out", folders[2] / "term"], "trouble": "SIGTERM"}]
-    said = {2: torchrun(2, jobs(folders[2]) + two, folders[2])}
+           {"script": "train_dpo", "flags": [*flags["dpo"], "--out", folders[2] / "term"], "trouble": "SIGTERM"},
+           {"script": "processes", "call": "parts", "flags": [roomy]}]
+    said = {2: torchrun(2, jobs(folders[2], DIVIDED[2]) + two, folders[2])}
     train(train_gfn, *resumed(4, "--resume"))
     four = [{"script": "train_gfn", "flags": resumed(6, "--resume")}]
-    said[4] = torchrun(4, jobs(folders[4]) + four, folders[4])
+    said[4] = torchrun(4, jobs(folders[4], DIVIDED[4]) + four, folders[4])
     for processes, done in said.items():
         assert done.returncode == 0, done.stderr[-3000:]
         (folders[processes] / "said").write_text(done.stdout)
     return folders
 
 
-def close(a, b) -> bool:
+def close(a, b, rel: float) -> bool:
     """Whether numbers, or lists and objects of numbers, differ by rounding only."""
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(close(x, b[key]) for key, x in a.items())
+        return a.keys() == b.keys() and all(close(x, b[key], rel) for key, x in a.items())
     if isinstance(a, list):
-        return len(a) == len(b) and all(map(close, a, b))
-    return a == (pytest.approx(b, rel=1e-6, abs=1e-5) if isinstance(b, float) else b)  # sums of 60 nats, in fp32
+        return len(a) == len(b) and all(close(x, y, rel) for x, y in zip(a, b))
+    return a == (pytest.approx(b, rel=rel, abs=1e-5) if isinstance(b, float) else b)  # sums of 60 nats, in fp32
 
 
-def check_same(one: Path, other: Path) -> None:
-    """Two runs have the same files with the same numbers in them."""
+def check_same(one: Path, other: Path, rel: float = 1e-6) -> None:
+    """Two runs have the same files with the same numbers in them; losses and weights agree to `rel`."""
     assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
     for file in one.glob("*.jsonl"):
         for a, b in zip(lines(file), lines(other / file.name), strict=True):
-            assert close(a, b), (file.name, a, b)
-            assert "step" not in a or a.get("loss", 0) == pytest.approx(b.get("loss", 0), rel=1e-6, abs=1e-6)
+            assert close(a, b, rel), (file.name, a, b)
+            assert "step" not in a or a.get("loss", 0) == pytest.approx(b.get("loss", 0), rel=rel, abs=rel)
     # A reward head's first number meets a constant, which cancels: only noise moves it, and the bias makes up for it.
     unlike = {"seconds": 0, "peak_memory_mb": 0, "bias": 0}
-    assert close(result_of(one) | unlike, result_of(other) | unlike), (result_of(one), result_of(other))
+    assert close(result_of(one) | unlike, result_of(other) | unlike, rel), (result_of(one), result_of(other))
     ours, theirs = weights(one), weights(other)
     for name in ours:
         if name == "head.safetensors weight":
@@ -127,7 +130,7 @@ def check_same(one: Path, other: Path) -> None:
         elif name.endswith("c_attn.bias"):  # that of the keys, which has no gradient either
             ours[name][32:64] = theirs[name][32:64]
         if name != "head.safetensors bias":
-            torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=0)
+            torch.testing.assert_close(ours[name], theirs[name], atol=rel, rtol=0)
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -136,13 +139,28 @@ def test_the_number_of_processes_changes_nothing(runs, name, processes):
     check_same(runs[1] / name, runs[processes] / name)
 
 
+@pytest.mark.parametrize("processes, name", [(n, name) for n, names in DIVIDED.items() for name in names])
+def test_divided_weights_change_nothing(runs, processes, name):
+    """Every process has a part of the weights and of the optimizer's state; files are those of whole weights."""
+    check_same(runs[1] / name, runs[processes] / f"fsdp-{name}", 1e-5)
+    saved, whole = (load_state(run)[1] for run in (runs[processes] / f"fsdp-{name}", runs[1] / name))
+    assert {key: x.shape for key, x in saved.items()} == {key: x.shape for key, x in whole.items()}
+
+
+def test_a_process_keeps_its_part_of_the_weights(runs, roomy):
+    total = sum(p.numel() for p in stage.load_policy(str(roomy))[0].parameters())
+    sizes = next(line for line in (runs[2] / "said").read_text().splitlines() if line.startswith("parts "))
+    assert all(abs(int(size) / total - 0.5) < 0.01 for size in sizes.split()[1:]), (sizes, total)
+
+
 def test_a_run_goes_on_with_another_number_of_processes(runs):
     check_same(runs[1] / "resumed", runs[1].parent / "resumed")
 
 
 def test_one_process_speaks(runs):
     said = [(runs[n] / "said").read_text() for n in (2, 4)]
-    assert all(text.count("peak\n") == len(SCRIPTS) + 2 + (i == 0) for i, text in enumerate(said)), said
+    assert [text.count("peak\n") for text in said] == [len(SCRIPTS) + 2 + len(DIVIDED[2]) + 1,
+                                                       len(SCRIPTS) + 2 + len(DIVIDED[4])], said  # fmt: skip
 
 
 def test_all_use_the_same_rewards_of_a_function_that_draws_them(runs):
@@ -205,6 +223,11 @@ def test_batches_that_can(three):
         dist.check_shares(batch_size, n)
     with pytest.raises(UserError, match="3 processes"):
         stage.StageConfig(batch_size=32)
+
+
+def test_one_process_has_nothing_to_divide():
+    with pytest.raises(UserError, match="--shard fsdp .* torchrun"):
+        stage.StageConfig(shard="fsdp")
 
 
 def test_devices_of_several_processes(three, monkeypatch):
