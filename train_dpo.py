@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, dist, exact, lora, losses, plot, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, plot, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -203,13 +203,13 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = stage.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, dist, exact, lora, losses, plot, rewards, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, plot, rewards, stage
 from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
@@ -270,7 +270,7 @@ def main(argv: list[str]) -> None:
         return found, rows
 
     def save(step: int) -> None:
-        tensors, meta = stage.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
         replay_tensors, replay_meta = buffer.pack()
         stage.save_policy(model, run.path, base, tokenizer)
         run.save(step, {**tensors, **replay_tensors, **best.tensors},
@@ -282,7 +282,7 @@ def main(argv: list[str]) -> None:
     best.check(before) if before else None
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
         buffer.unpack(tensors, meta["replay"])
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, dist, exact, lora, losses, plot, rewards, stage
+from minalign import checkpoint, cli, console, data, dist, exact, lora, losses, plot, rewards, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, join, left_pad, score_states, states
@@ -223,7 +223,7 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = stage.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta(), "beta": beta,
                                                      "updates": updates, "episodes": episodes})  # fmt: skip
 
@@ -233,7 +233,7 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]

@@ -190,3 +190,22 @@ def unpack_rng(tensors: dict[str, Tensor], meta: dict, **generators: torch.Gener
         else:
             version, gauss = meta[name]
             generator.setstate((version, tuple(tensors[f"rng.{name}"].tolist()), gauss))
+
+
+def pack_training(trained: dict[str, Tensor], optimizer, streams: dict) -> tuple[dict[str, Tensor], dict]:
+    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams.
+
+    streams: name -> torch.Generator or random.Random.
+    """
+    tensors, meta = pack_optimizer(optimizer)
+    rng_tensors, rng_meta = pack_rng(**streams)
+    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta}
+
+
+def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict):
+    """Put back what `pack_training` returned."""
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(dist.like(tensors[name], parameter))
+    unpack_optimizer(optimizer, tensors, meta["optimizer"])
+    unpack_rng(tensors, meta["rng"], **streams)

@@ -110,7 +110,11 @@ def main(fn: Callable[[list[str]], Any]) -> None:
     """Run `fn(argv)`; a UserError becomes a message on stderr and exit code 2, Ctrl-C exit code 130."""
     try:
         dist.start()
-        fn(sys.argv[1:])
+        try:
+            fn(sys.argv[1:])
+        except SystemExit:  # all processes leave: after --help, or a signal
+            dist.stop()
+            raise
         sys.stdout.flush()
         dist.stop()
     except UserError as error:

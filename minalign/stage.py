@@ -1,4 +1,4 @@
-"""What the training scripts share: flags that mean the same in each, what a stage hands on, what resume needs.
+"""What the training scripts share: flags that mean the same in each, what is trained, what a stage hands on.
 
 No loop is here: each script has its own, from data to checkpoint.
 """
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from minalign import adapters, cli, console, dist, hub, lora
-from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import read_json
@@ -69,7 +68,7 @@ class StageConfig:
     keep_best: str | None = flag(None, "keep the weights of the evaluation with the best value of this metric")
 
     def __post_init__(self):
-        self.plot = self.plot and not dist.rank()
+        self.plot = self.plot and not dist.rank()  # one of several processes draws
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
@@ -207,25 +206,6 @@ def share_kept(model: GPT2, other: GPT2, cfg) -> None:
     for name, p in other.named_parameters():
         if name in mine and mine[name].dtype == p.dtype and torch.equal(mine[name], p):
             p.data = mine[name].data
-
-
-def pack_training(trained: dict[str, Tensor], optimizer, streams: dict) -> tuple[dict[str, Tensor], dict]:
-    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams.
-
-    streams: name -> torch.Generator or random.Random.
-    """
-    tensors, meta = pack_optimizer(optimizer)
-    rng_tensors, rng_meta = pack_rng(**streams)
-    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta}
-
-
-def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict):
-    """Put back what `pack_training` returned."""
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(dist.like(tensors[name], parameter))
-    unpack_optimizer(optimizer, tensors, meta["optimizer"])
-    unpack_rng(tensors, meta["rng"], **streams)
 
 
 class Best:

@@ -230,6 +230,15 @@ def test_one_process_has_nothing_to_divide():
         stage.StageConfig(shard="fsdp")
 
 
+def test_processes_that_differ_and_one_that_is_lost(monkeypatch):
+    dist.check_alike("settings", {"steps": 3})
+    monkeypatch.setattr(dist, "gather", lambda value: [value, {"steps": 4}])
+    with pytest.raises(UserError, match="different settings"):
+        dist.check_alike("settings", {"steps": 3})
+    with pytest.raises(UserError, match="a process was lost.*\nConnection closed by peer"), dist._lost():
+        raise RuntimeError("Connection closed by peer\nGLHF")
+
+
 def test_devices_of_several_processes(three, monkeypatch):
     chosen = []
     monkeypatch.setattr(dist, "local_rank", lambda: 1)
