@@ -96,7 +96,7 @@ class RewardModel:
         with lora.use(self.model, self.adapter):
             first, later = states(self.model, prompts, tokens[:, :longest], prompt_mask, last=True)
         if self.pool == "sum":
-            return self.head((later.float() * mask[:, :longest, None]).sum(1))
+            return part.join(self.head((later.float() * mask[:, :longest, None]).sum(1)))
         last = mask.sum(1)[:, None, None].expand(-1, -1, first.size(-1))  # the state after `length` tokens
         return part.join(self.head(join(first, later).gather(1, last)[:, 0]))
 

@@ -23,6 +23,7 @@ from minalign.errors import UserError
 from minalign.run import pick_device
 
 SCRIPTS = {"sft": train_sft, "rm": train_rm, "dpo": train_dpo, "ppo": train_ppo, "gfn": train_gfn, "bon": sample_bon}
+MORE = {"full": train_sft, "pool": train_rm}  # with other flags
 DRIVER = Path(__file__).with_name("processes.py")
 ROOT = DRIVER.parent.parent
 DIVIDED = {2: ("sft", "rm", "dpo", "ppo", "gfn", "full"), 4: ("ppo", "full")}  # runs with --shard fsdp
@@ -37,7 +38,7 @@ def torchrun(processes: int, jobs: list[dict], folder: Path) -> subprocess.Compl
     file.write_text(json.dumps([{**job, "flags": list(map(str, job["flags"]))} for job in jobs]))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(DRIVER.parent)]), "OMP_NUM_THREADS": "1"}
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", DRIVER, file]
-    return subprocess.run([sys.executable, *command], env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *command], env=env, cwd=folder, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def flags(roomy, tmp_path_factory):
     return {
         "sft": [*TRAIN, *model, *sft, "--micro_batch=2"],
         "rm": [*TRAIN, *model, *pairs],
+        "pool": [*TRAIN, *model, *pairs, "--pool=sum"],
         "dpo": [*TRAIN, *model, *pairs],
         "ppo": [*TRAIN, *model, *pairs, "--reward", rm, "--samples_per_prompt=2", "--minibatches=2", "--epochs=1",
                 "--eval_samples=2", "--kl_target=1", "--adam_eps=1e-5"],
@@ -77,7 +79,7 @@ def runs(flags, roomy, tmp_path_factory):
     folders = {processes: top / str(processes) for processes in (1, 2, 4)}
     for folder in folders.values():
         folder.mkdir()
-    scripts = {**SCRIPTS, "full": train_sft}
+    scripts = SCRIPTS | MORE
 
     def jobs(folder, divided=()):
         plain = [(script, flags[name], name) for name, script in scripts.items()]
@@ -134,7 +136,7 @@ def check_same(one: Path, other: Path, rel: float = 1e-6) -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("name", [*SCRIPTS, "full"])
+@pytest.mark.parametrize("name", [*SCRIPTS, *MORE])
 def test_the_number_of_processes_changes_nothing(runs, name, processes):
     check_same(runs[1] / name, runs[processes] / name)
 
@@ -159,8 +161,8 @@ def test_a_run_goes_on_with_another_number_of_processes(runs):
 
 def test_one_process_speaks(runs):
     said = [(runs[n] / "said").read_text() for n in (2, 4)]
-    assert [text.count("peak\n") for text in said] == [len(SCRIPTS) + 2 + len(DIVIDED[2]) + 1,
-                                                       len(SCRIPTS) + 2 + len(DIVIDED[4])], said  # fmt: skip
+    assert [text.count("peak\n") for text in said] == [len(SCRIPTS | MORE) + len(DIVIDED[2]) + 2,
+                                                       len(SCRIPTS | MORE) + len(DIVIDED[4]) + 1], said  # fmt: skip
 
 
 def test_all_use_the_same_rewards_of_a_function_that_draws_them(runs):
