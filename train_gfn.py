@@ -9,7 +9,7 @@ Each step samples responses (on-policy, and some tempered, exploring or replayed
 log R(response) - log Z by balance losses (losses.py): SubTB compares the prefixes of a response, VarGrad the responses
 of one prompt. No value network, no baseline, no KL penalty. Differs from the reference: the empty response is
 impossible, not floored at -99; the stop at the maximal length has probability one; gradients come from one forward over
-given tokens, not through the sampler, of several prompts at once; the result is exact where responses can be listed.
+given tokens of several prompts, not through the sampler; the result is exact where responses can be listed.
 """
 import math
 import random
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, rewards, stage
+from minalign import cli, data, exact, lora, losses, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
@@ -165,8 +165,7 @@ def balance(g: Tensor, can_end: Tensor, lengths: Tensor, log_z: Tensor | None, N
     tokens before the stop. log_z: (b,), where it is learned. weight: of all sub-trajectories of the step.
     """
     if cfg.clip_log_ratio:  # else junk, 30 nats off, drowns what is 2 nats off until it is gone
-        log_ratio = losses.terminal(g.detach(), lengths)  # (B,)
-        center = log_ratio.view(-1, N).median(1).values.repeat_interleave(N)  # (B,) of its prompt
+        center = losses.terminal(g.detach(), lengths).view(-1, N).median(1).values.repeat_interleave(N)  # (B,)
         g = losses.clip_ratios(g, center, cfg.clip_log_ratio)
     ends = losses.terminal(g, lengths)  # (B,) log R - log P of the responses
     z = None if log_z is None else log_z.repeat_interleave(N)  # (B,)
@@ -190,7 +189,7 @@ def main(argv: list[str]) -> None:
 
     # models: one frozen backbone; the policy is its adapter, the reference is the same weights without it
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device).requires_grad_(False)
+    cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
 
     # data: prompts; those of rng bring the distribution that is asked for
     conditions = rng.conditions(cfg, tokenizer, model.config.n_positions, device) if cfg.task == "rng" else []
@@ -214,6 +213,7 @@ def main(argv: list[str]) -> None:
     optimizer = torch.optim.AdamW([
         {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
         {"params": list(flow.parameters()), "peak": cfg.log_z_learning_rate, "weight_decay": 0.0}])
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     best, streams = stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
     trained = trained | {f"log_z.{name}": p for name, p in flow.named_parameters()}
     run = stage.open_run(cfg, "gfn", cfg.task, [*cfg.data, *cfg.eval_data, cfg.reward, *cfg.target])
@@ -270,20 +270,19 @@ def main(argv: list[str]) -> None:
         return found, rows
 
     def save(step: int) -> None:
-        tensors, meta = stage.pack_training(trained, optimizer, streams)
+        tensors, meta = stage.pack_training(trained, optimizer, streams, scaler)
         replay_tensors, replay_meta = buffer.pack()
         stage.save_policy(model, run.path, base, tokenizer)
         run.save(step, {**tensors, **replay_tensors, **best.tensors},
                  {**meta, "replay": replay_meta, "order": order.state(), "best": best.meta()})
 
     step, steps = 0, 1 if cfg.dry_run else cfg.steps
-    if conditions:
-        rng.describe(conditions, ref, cfg)
+    rng.describe(conditions, ref, cfg) if conditions else None
     before = {} if cfg.eval_only else evaluate(0)[0]
     best.check(before) if before else None
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams)
+        stage.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         buffer.unpack(tensors, meta["replay"])
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
@@ -328,9 +327,8 @@ def main(argv: list[str]) -> None:
 
             # targets: what log R(response) - log P(response) should all be equal to, and how far they are from it
             model.train()
-            t = torch.arange(R + 1, device=device)
-            least = torch.full_like(lengths, rule.min_new_tokens) if cfg.every_prefix else lengths
-            can_end = (t >= least[:, None]) & (t <= lengths[:, None])  # (B, S) where log R is known
+            t, least = torch.arange(R + 1, device=device), rule.min_new_tokens if cfg.every_prefix else lengths[:, None]
+            can_end = (t >= least) & (t <= lengths[:, None])  # (B, S) where log R is known
             rooted = cfg.objective == "subtb" and rule.min_new_tokens > 0  # s_0 cannot end, so log Z is its flow
             weight = losses.subtb_weight(can_end | (rooted & (t == 0)), cfg.subtb_lambda)
             optimizer.zero_grad(set_to_none=True)
@@ -345,16 +343,17 @@ def main(argv: list[str]) -> None:
                         hidden = ref.encode_prefix(*part[:2])[1]  # (b, D)
                     log_z = flow(hidden.float() / hidden.size(1))[:, 0]
                 part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
-                part_loss.backward()
+                scaler.scale(part_loss).backward()
                 loss += part_loss.item()
                 ratios.append(losses.terminal(g.detach(), lengths[rows]))
 
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
+            scaler.unscale_(optimizer)
             grad_norm = torch.nn.utils.clip_grad_norm_(best.trained.values(), cfg.max_grad_norm or torch.inf)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
-            optimizer.step()
+            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            scaler.advance(optimizer)
             step += 1
 
             # log, evaluate, save
@@ -368,7 +367,7 @@ def main(argv: list[str]) -> None:
                 metrics |= found
                 steps = step if 0 < cfg.patience <= best.since else steps
             progress.set_postfix_str(f"loss {loss:.3g}, Var(log R - log P) {metrics['log_ratio_var']:.3g}")
-            run.log(step, metrics)
+            run.log(step, metrics | scaler.log())
             progress.update()
             if cfg.dry_run:
                 progress.close()

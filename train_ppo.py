@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, exact, lora, losses, plot, rewards, stage
+from minalign import cli, console, data, exact, lora, losses, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, join, left_pad, score_states, states
@@ -162,7 +162,7 @@ def main(argv: list[str]) -> None:
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of minibatches
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device).requires_grad_(False)
+    cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
     N = cfg.samples_per_prompt
     rule, world = here.rule, here.world  # world: all responses there are, so that the optimum is known
@@ -196,6 +196,7 @@ def main(argv: list[str]) -> None:
     rates = (trained, cfg.learning_rate), (value_trained, cfg.value_learning_rate or cfg.learning_rate)
     groups = [{"params": list(part.values()), "peak": rate} for part, rate in rates if part]
     optimizer = torch.optim.AdamW(groups, cfg.learning_rate, eps=cfg.adam_eps, weight_decay=cfg.weight_decay)
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     trained |= value_trained
     beta, best, streams = cfg.beta, stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
     order = data.Stream([len(record.prompt) for record in train], cfg.batch_size // N, cfg.seed)
@@ -217,7 +218,7 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = stage.pack_training(trained, optimizer, streams)
+        tensors, meta = stage.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta(), "beta": beta,
                                                      "updates": updates, "episodes": episodes})  # fmt: skip
 
@@ -227,7 +228,7 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams)
+        stage.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]
@@ -267,6 +268,8 @@ def main(argv: list[str]) -> None:
                     values = torch.cat([run_policy(model, cfg, rule, *part, values=True)[2] for part in parts])
                 elif value_trained:
                     values = torch.cat([run_values(critic, critic_adapter, *part) for part in parts])
+                if cfg.dtype != "fp32":  # decoding rounds otherwise than training: ratios are of one kind of pass
+                    old_logprobs = torch.cat([run_policy(model, cfg, rule, *part)[0] for part in parts])
                 # 5. a reward a token: the KL's share, and the score on the token that ends the response
                 kl = torch.where(mask, losses.kl_estimate(old_logprobs, ref_logprobs, cfg.kl_estimator), 0)
                 non_score = -beta * kl if cfg.kl_in == "reward" else torch.zeros_like(kl)
@@ -301,12 +304,12 @@ def main(argv: list[str]) -> None:
                             loss = loss - cfg.entropy_coef * losses.masked_mean(nats, m, count)
                         if value_trained:
                             if not shared:  # a network of its own: the policy's graph is done with, its memory free
-                                loss.backward()
+                                scaler.scale(loss).backward()
                                 loss, v = 0.0, run_values(critic, critic_adapter, *micro)
                             bound = cfg.value_clip or torch.inf
                             vl, v_clipped = losses.ppo_value(v, values[rows], returns[rows], bound)
                             loss = loss + cfg.value_coef * losses.masked_mean(vl, m, count)
-                        loss.backward()
+                        scaler.scale(loss).backward()
                         with torch.no_grad():
                             moved = logprobs - old_logprobs[rows]
                             off = max(off, moved[m].abs().max().item())
@@ -324,12 +327,13 @@ def main(argv: list[str]) -> None:
                                      "sampling and training disagree about log-probs.")  # fmt: skip
                     updates += 1
                     norms = []
+                    scaler.unscale_(optimizer)
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak"] * factor
                         group["eps"] = cfg.adam_eps / (math.sqrt(1 - 0.999**updates) if cfg.tf_adam else 1)
                         norms.append(torch.nn.utils.clip_grad_norm_(group["params"], cfg.max_grad_norm or torch.inf))
-                    check_finite(step + 1, grad_norm=torch.stack(norms))
-                    optimizer.step()
+                    check_finite(step + 1, grad_norm=scaler.guarded(torch.stack(norms)))
+                    scaler.advance(optimizer)
                 if cfg.stop_kl and stats[-1]["policy/approxkl_avg"] > cfg.stop_kl:
                     break
             step, episodes = step + 1, episodes + len(tokens)
@@ -360,7 +364,7 @@ def main(argv: list[str]) -> None:
                 best.see(step, found)
                 metrics |= found
             progress.set_postfix_str(f"score {metrics['objective/scores']:.3f}, KL {metrics['objective/kl']:.2f}")
-            run.log(step, metrics)
+            run.log(step, metrics | scaler.log())
             progress.update()
             if cfg.dry_run:
                 progress.close()

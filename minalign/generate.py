@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minalign.cache import KVCache
 from minalign.losses import whole_logprobs
-from minalign.model import GPT2, KVCache
+from minalign.model import GPT2
 
 CROWD = 0.75  # finished rows leave the batch once less than this share is being written: that copies the cache
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, console, hub, lora
+from minalign import adapters, cli, console, hub, lora, precision
 from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
 from minalign.cli import flag
 from minalign.errors import UserError
@@ -39,6 +39,10 @@ class StageConfig:
     eval_only: bool = flag(False, "train nothing: evaluate the model, or --init beside what that run started from")
     dry_run: bool = flag(False, "show settings and three records, take one step, save nothing")
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
+    dtype: str = flag("auto", "of matrix products, and of frozen weights; auto = bf16 where the hardware has it, but "
+                      "fp32 for nano; weights in training (--lora_rank 0) stay fp32",
+                      choices=("auto", *precision.DTYPES))  # fmt: skip
+    checkpoint: bool = flag(False, "keep only what enters each block for the backward pass, which runs it again")
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
     # records
@@ -190,35 +194,25 @@ def copy_for(model: GPT2, cfg) -> GPT2:
     return copy.deepcopy(model, {id(p): p for p in kept(model, cfg)})
 
 
-def share_kept(model: GPT2, other: GPT2, cfg) -> None:
-    """Let another model of one family use the memory of those untrained weights of `model` that it has, too.
-
-    A reward model that was trained from the same SFT run with the same --freeze_layers then adds only its own blocks.
-    """
-    untrained = set(map(id, kept(model, cfg)))
-    mine = {name: p for name, p in model.named_parameters() if id(p) in untrained}
-    for name, p in other.named_parameters():
-        if name in mine and mine[name].dtype == p.dtype and torch.equal(mine[name], p):
-            p.data = mine[name].data
-
-
-def pack_training(trained: dict[str, Tensor], optimizer, streams: dict) -> tuple[dict[str, Tensor], dict]:
-    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams.
+def pack_training(trained: dict[str, Tensor], optimizer, streams: dict, scaler) -> tuple[dict[str, Tensor], dict]:
+    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams, loss scale.
 
     streams: name -> torch.Generator or random.Random.
     """
     tensors, meta = pack_optimizer(optimizer)
     rng_tensors, rng_meta = pack_rng(**streams)
-    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta}
+    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta, "scaler": scaler.state_dict()}
 
 
-def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict):
+def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict,
+                    scaler) -> None:  # fmt: skip
     """Put back what `pack_training` returned."""
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[name])
     unpack_optimizer(optimizer, tensors, meta["optimizer"])
     unpack_rng(tensors, meta["rng"], **streams)
+    scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none
 
 
 class Best:
@@ -270,16 +264,17 @@ class Best:
 
 
 def load_policy(
-    model: str, init: str | None = None, dtype: torch.dtype = torch.float32, reward_model: bool = False
+    model: str, init: str | None = None, reward_model: bool = False
 ) -> tuple[GPT2, Tokenizer, str]:
     """Load `--model`, or the result of an earlier run (`--init RUN`), as a plain GPT-2 with nothing left to switch off.
 
     An adapter is merged into the weights, so that the next stage's "adapter off" is the previous stage. Returns the
     model, its tokenizer, and the name of the original base, relative to which adapters are saved. reward_model: the
-    run may have trained one, whose backbone is what is wanted.
+    run may have trained one, whose backbone is what is wanted. All in fp32: sums of weights and adapters are rounded
+    once, by `precision.place`.
     """
     if init is None:
-        return _checked(hub.from_pretrained(model, dtype), Tokenizer.from_folder(hub.find_model(model)), model)
+        return _checked(hub.from_pretrained(model), Tokenizer.from_folder(hub.find_model(model)), model)
     folder = Path(init).expanduser()
     if not folder.is_dir():
         raise UserError(f"--init {init}: expected the folder of an earlier run; there is no such folder.")
@@ -287,15 +282,21 @@ def load_policy(
         raise UserError(f"--init {init}: expected a policy, found a reward model; train_ppo.py takes it as --reward.")
     if (folder / "adapter_config.json").is_file():
         base = adapter_base(folder) or model
-        policy = hub.from_pretrained(base, dtype)
+        policy = hub.from_pretrained(base)
         adapters.load_adapter(policy, folder)
         return _checked(lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base)
     if (folder / "config.json").is_file():
-        return _checked(hub.from_pretrained(str(folder), dtype), Tokenizer.from_folder(folder), str(folder))
+        return _checked(hub.from_pretrained(str(folder)), Tokenizer.from_folder(folder), str(folder))
     raise UserError(
         f"--init {init}: expected adapter_config.json (LoRA) or config.json (a full model) in it; found neither.\n"
         "A run writes them when it saves; an interrupted one can be continued with --resume."
     )
+
+
+def place(model: GPT2, cfg, device: torch.device) -> str:
+    """Bring a model that was just loaded to the device and into --dtype; return its name, not auto."""
+    model.checkpointing = cfg.checkpoint
+    return precision.place(model, cfg.dtype, device, store=cfg.lora_rank > 0)
 
 
 def adapter_base(folder: Path) -> str:
@@ -312,7 +313,9 @@ def reference(model: GPT2, cfg) -> GPT2:
     for those of --freeze_layers, which it shares. With --eval_only it is what the run in --init started from.
     """
     if cfg.eval_only and cfg.init:
-        return load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
+        ref = load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
+        ref.compute_in(model.dtype)
+        return ref
     return model if cfg.lora_rank else copy_for(model, cfg)
 
 

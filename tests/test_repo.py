@@ -91,6 +91,8 @@ LAYERS = {
     "losses": 1,
     "replay": 1,
     "lora": 1,
+    "cache": 1,
+    "precision": 1,
     "tokenizer": 1,
     "dist": 1,
     "model": 2,
