@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, precision, stage
+from minalign import cli, data, exact, lora, losses, memory, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -225,15 +225,16 @@ def main(argv: list[str]) -> None:
             model.train()
 
             # targets: the policy should prefer the chosen one more than the reference does
-            optimizer.zero_grad(set_to_none=True)
-            loss, policies, counts = 0.0, [], []
-            for rows in data.chunks(batch, cfg.micro_batch):
-                policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
-                part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
-                scaler.scale(part).backward()
-                loss += part.item()
-                policies.append(policy.detach())
-                counts.append(tokens)
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss, policies, counts = 0.0, [], []
+                    for rows in data.chunks(batch, cfg.micro_batch):
+                        policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
+                        part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
+                        scaler.scale(part).backward()
+                        loss += part.item()
+                        policies.append(policy.detach())
+                        counts.append(tokens)
 
             # update
             factor = stage.learning_rate_factor(cfg, step)

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, precision, rewards, stage
+from minalign import cli, data, exact, lora, losses, memory, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
-from minalign.generate import StopRule, generate, left_pad, prefix_logprobs
+from minalign.generate import StopRule, generate, left_pad, prefix_logprobs, rows_of
 from minalign.records import Record
 from minalign.replay import ReplayBuffer
 from minalign.respond import measure, probe, text_of
@@ -304,7 +304,7 @@ def main(argv: list[str]) -> None:
             model.eval()
             factor, T = stage.learning_rate_factor(cfg, step), reward_temperature(cfg, step)
             batch, R = sorted(order.next()), rule.max_new_tokens
-            b, per = len(batch), max(1, cfg.micro_batch // N) if cfg.micro_batch else len(batch)  # prompts a forward
+            b, per = len(batch), memory.prompts_at_once(cfg, N)
             prompts, prompt_mask = left_pad([train[i].prompt for i in batch], rule.stop, device)
             replaying = n_replayed if all(keys[i] in buffer.entries for i in batch) else 0
             # Late steps need precision on what the policy says itself, so wandering decays with the learning rate.
@@ -331,21 +331,22 @@ def main(argv: list[str]) -> None:
             can_end = (t >= least) & (t <= lengths[:, None])  # (B, S) where log R is known
             rooted = cfg.objective == "subtb" and rule.min_new_tokens > 0  # s_0 cannot end, so log Z is its flow
             weight = losses.subtb_weight(can_end | (rooted & (t == 0)), cfg.subtb_lambda)
-            optimizer.zero_grad(set_to_none=True)
-            loss, ratios = 0.0, []
-            for some in torch.arange(b).split(per):
-                rows = (some[:, None] * N + torch.arange(N)).flatten()
-                part = prompts[some], prompt_mask[some], tokens[rows], mask[rows], lengths[rows]
-                log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
-                g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
-                if rooted or cfg.objective == "tb":
-                    with torch.no_grad(), lora.disabled(ref):
-                        hidden = ref.encode_prefix(*part[:2])[1]  # (b, D)
-                    log_z = flow(hidden.float() / hidden.size(1))[:, 0]
-                part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
-                scaler.scale(part_loss).backward()
-                loss += part_loss.item()
-                ratios.append(losses.terminal(g.detach(), lengths[rows]))
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss, ratios = 0.0, []
+                    for some in torch.arange(b).split(memory.prompts_at_once(cfg, N)):
+                        rows = rows_of(some, N)
+                        part = prompts[some], prompt_mask[some], tokens[rows], mask[rows], lengths[rows]
+                        log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
+                        g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
+                        if rooted or cfg.objective == "tb":
+                            with torch.no_grad(), lora.disabled(ref):
+                                hidden = ref.encode_prefix(*part[:2])[1]  # (b, D)
+                            log_z = flow(hidden.float() / hidden.size(1))[:, 0]
+                        part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
+                        scaler.scale(part_loss).backward()
+                        loss += part_loss.item()
+                        ratios.append(losses.terminal(g.detach(), lengths[rows]))
 
             # update
             for group in optimizer.param_groups:

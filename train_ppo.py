@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, exact, lora, losses, plot, precision, rewards, stage
+from minalign import cli, console, data, exact, lora, losses, memory, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.generate import StopRule, generate, join, left_pad, score_states, states
+from minalign.generate import StopRule, generate, join, left_pad, rows_of, score_states, states
 from minalign.model import GPT2
 from minalign.respond import measure, text_of
 from minalign.run import check_finite, pick_device, seed_everything
@@ -149,9 +149,11 @@ def run_values(model: GPT2, adapter: str | None, prompts: Tensor, prompt_mask: T
         return model.heads["value"](join(*states(model, prompts, tokens, prompt_mask)).float())[..., 0] * mask
 
 
-def rows_of(prompts: Tensor, n: int) -> Tensor:
-    """Return the rows of all n responses to some prompts."""
-    return (prompts[:, None] * n + torch.arange(n)).flatten()
+def observe(moved: Tensor, pg: Tensor, clipped: Tensor, nats: Tensor | None) -> dict[str, Tensor]:
+    """Return what is logged, a number a token. moved: (B, R) log-ratios. pg, clipped: of `losses.ppo_policy`."""
+    found = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(), "loss/policy_avg": pg,
+             "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}  # fmt: skip
+    return found if nats is None else found | {"policy/entropy_avg": nats}
 
 
 def main(argv: list[str]) -> None:
@@ -247,7 +249,7 @@ def main(argv: list[str]) -> None:
             lengths = mask.sum(1)  # (B,)
             asked = [text for record in batch for text in [tokenizer.decode(record.prompt)] * N]
             texts = [text_of(tokenizer, ids[:n]) for ids, n in zip(tokens.tolist(), lengths.tolist())]
-            per = max(1, cfg.micro_batch // N) if cfg.micro_batch else len(batch)  # prompts in one forward pass
+            per = memory.prompts_at_once(cfg, N)
             with torch.no_grad():
                 parts = [(prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], mask[rows])
                          for some in torch.arange(len(batch)).split(per)]  # fmt: skip
@@ -290,36 +292,33 @@ def main(argv: list[str]) -> None:
             factor, stats = stage.learning_rate_factor(cfg, step), []
             for epoch in range(cfg.epochs):
                 for part in torch.tensor(choice.sample(range(len(batch)), len(batch))).chunk(cfg.minibatches):
-                    optimizer.zero_grad(set_to_none=True)
-                    count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
-                    for some in part.split(per):
-                        micro = (prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], m := mask[rows])
-                        logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
-                        pg, clipped = losses.ppo_policy(logprobs, old_logprobs[rows], advantages[rows], cfg.clip)
-                        loss = losses.masked_mean(pg, m, count)
-                        if cfg.kl_in == "loss":
-                            anchor = losses.kl_estimate(logprobs, ref_logprobs[rows], cfg.kl_estimator)
-                            loss = loss + beta * losses.masked_mean(anchor, m, count)
-                        if cfg.entropy_coef:
-                            loss = loss - cfg.entropy_coef * losses.masked_mean(nats, m, count)
-                        if value_trained:
-                            if not shared:  # a network of its own: the policy's graph is done with, its memory free
+                    for attempt in memory.Attempts(cfg, optimizer):
+                        with attempt:
+                            count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
+                            for some in part.split(memory.prompts_at_once(cfg, N)):
+                                rows = rows_of(some, N)
+                                micro = (prompts[some], prompt_mask[some], tokens[rows], m := mask[rows])
+                                logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
+                                old = old_logprobs[rows]
+                                pg, clipped = losses.ppo_policy(logprobs, old, advantages[rows], cfg.clip)
+                                loss = losses.masked_mean(pg, m, count)
+                                if cfg.kl_in == "loss":
+                                    anchor = losses.kl_estimate(logprobs, ref_logprobs[rows], cfg.kl_estimator)
+                                    loss = loss + beta * losses.masked_mean(anchor, m, count)
+                                if cfg.entropy_coef:
+                                    loss = loss - cfg.entropy_coef * losses.masked_mean(nats, m, count)
+                                seen = observe(logprobs.detach() - old, pg, clipped, nats)
+                                off = max(off, (logprobs - old)[m].abs().max().item())
+                                if value_trained:
+                                    if not shared:  # its own network: the policy's graph is done with, its memory free
+                                        scaler.scale(loss).backward()
+                                        loss, v = 0.0, run_values(critic, critic_adapter, *micro)
+                                    bound = cfg.value_clip or torch.inf
+                                    vl, v_clipped = losses.ppo_value(v, values[rows], returns[rows], bound)
+                                    loss = loss + cfg.value_coef * losses.masked_mean(vl, m, count)
+                                    seen |= {"loss/value_avg": vl, "val/clipfrac_avg": v_clipped.float()}
                                 scaler.scale(loss).backward()
-                                loss, v = 0.0, run_values(critic, critic_adapter, *micro)
-                            bound = cfg.value_clip or torch.inf
-                            vl, v_clipped = losses.ppo_value(v, values[rows], returns[rows], bound)
-                            loss = loss + cfg.value_coef * losses.masked_mean(vl, m, count)
-                        scaler.scale(loss).backward()
-                        with torch.no_grad():
-                            moved = logprobs - old_logprobs[rows]
-                            off = max(off, moved[m].abs().max().item())
-                            seen = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(),
-                                    "loss/policy_avg": pg, "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}
-                            if value_trained:
-                                seen |= {"loss/value_avg": vl, "val/clipfrac_avg": v_clipped.float()}
-                            if cfg.entropy_coef:
-                                seen["policy/entropy_avg"] = nats
-                            stat.update({key: losses.masked_mean(x, m, count).item() for key, x in seen.items()})
+                                stat.update({key: losses.masked_mean(x, m, count).item() for key, x in seen.items()})
                     stat["val/ratio_var"] = max(0.0, stat.pop("ratio_square") - stat["val/ratio"] ** 2)
                     stats.append(stat)
                     if step == 0 and epoch == 0 and len(stats) == 1 and off > 1e-2:

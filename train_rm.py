@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, lora, losses, metrics, plot, precision, stage
+from minalign import cli, data, lora, losses, memory, metrics, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -232,17 +232,18 @@ def main(argv: list[str]) -> None:
             batch = [train[i] for i in order.next()]
 
             # targets: the preferred response's reward should be the higher one
-            optimizer.zero_grad(set_to_none=True)
-            loss = right = compared = 0.0
-            for group in grouped(batch):
-                for micro in data.chunks(group, cfg.micro_batch):
-                    rewards = score(reward_model, micro)  # (b, K)
-                    part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
-                    scaler.scale(part).backward()
-                    loss += part.item()
-                    for encoded, found in zip(micro, rewards.detach().cpu()):
-                        wins, n, _ = judged(encoded.record, found)
-                        right, compared = right + wins, compared + n
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss = right = compared = 0.0
+                    for group in grouped(batch):
+                        for micro in data.chunks(group, cfg.micro_batch):
+                            rewards = score(reward_model, micro)  # (b, K)
+                            part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
+                            scaler.scale(part).backward()
+                            loss += part.item()
+                            for encoded, found in zip(micro, rewards.detach().cpu()):
+                                wins, n, _ = judged(encoded.record, found)
+                                right, compared = right + wins, compared + n
 
             # update
             factor = stage.learning_rate_factor(cfg, step)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, plot, precision, stage
+from minalign import cli, data, exact, lora, losses, memory, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.generate import StopRule, join, left_pad, score, states
@@ -169,15 +169,16 @@ def main(argv: list[str]) -> None:
             count = sum(len(ids) for record in batch for ids in record.responses)  # that have a loss
 
             # targets: the response's own tokens; the loss of a micro-batch is its share of the step's
-            optimizer.zero_grad(set_to_none=True)
-            loss = 0.0
-            for micro in data.chunks(batch, cfg.micro_batch):
-                prompts, prompt_mask, tokens, mask = collate(micro, device)
-                logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
-                                    prompt_mask=prompt_mask)  # fmt: skip
-                part = -losses.masked_mean(logprobs, mask, count)
-                scaler.scale(part).backward()
-                loss += part.item()
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss = 0.0
+                    for micro in data.chunks(batch, cfg.micro_batch):
+                        prompts, prompt_mask, tokens, mask = collate(micro, device)
+                        logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
+                                            prompt_mask=prompt_mask)  # fmt: skip
+                        part = -losses.masked_mean(logprobs, mask, count)
+                        scaler.scale(part).backward()
+                        loss += part.item()
 
             # update
             factor = stage.learning_rate_factor(cfg, step)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minalign.errors import UserError
+from minalign.memory import ADVICE, ran_out
 
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -112,6 +113,13 @@ def main(fn: Callable[[list[str]], Any]) -> None:
     except UserError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        sys.stdout.flush()
+        first = (str(error).splitlines() or ["of the process"])[0][:160]
+        print(f"error: out of memory: {first}\n{ADVICE}\n--resume continues from the last checkpoint.", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -206,6 +206,11 @@ def states(
     return first, model(read, cache=prefix.expand(tokens.size(0) // prompts.size(0)))
 
 
+def rows_of(prompts: Tensor, n: int) -> Tensor:
+    """Return the rows of all n responses to some prompts, given by their numbers."""
+    return (prompts[:, None] * n + torch.arange(n)).flatten()
+
+
 def join(first: Tensor, later: Tensor) -> Tensor:
     """Return the `states` of each response in one tensor, s_0 included: (B, 1 + T, D)."""
     return torch.cat([first.repeat_interleave(later.size(0) // first.size(0), 0)[:, None], later], 1)

@@ -52,7 +52,8 @@ class StageConfig:
     # optimisation
     steps: int = flag(300, "optimizer steps; of PPO rollouts, each with epochs x minibatches of them")
     batch_size: int = flag(32, "records a step")
-    micro_batch: int = flag(0, "records (PPO: responses of whole prompts) in a forward pass; gradients add up, 0 = all")
+    micro_batch: str = flag("0", "records (PPO, GFN: responses of whole prompts) in a forward pass; gradients add up; "
+                            "0 = all, auto = all, and half as many whenever memory runs out")  # fmt: skip
     learning_rate: float = flag(1e-3, "AdamW's, at its peak")
     schedule: str = flag("cosine", "of the learning rate after the warm-up, falling to 0 at the end",
                          choices=("constant", "linear", "cosine"))  # fmt: skip
@@ -72,6 +73,10 @@ class StageConfig:
     keep_best: str | None = flag(None, "keep the weights of the evaluation with the best value of this metric")
 
     def __post_init__(self):
+        self.auto_micro_batch = self.micro_batch == "auto"
+        if not self.auto_micro_batch and not str(self.micro_batch).isdecimal():
+            raise UserError(f"--micro_batch: expected a whole number or auto, found {self.micro_batch!r}.")
+        self.micro_batch = 0 if self.auto_micro_batch else int(self.micro_batch)
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
