@@ -298,7 +298,8 @@ def main(argv: list[str]) -> None:
         rarefied_at[view] = common_counts([sets[key][view] for key in pools])
         measures = functions(cfg, rarefied_at[view], lambda found: vectors[[place[text] for text in found]], classifier)
         for key, (name, measure) in itertools.product(pools, measures.items()):
-            slow = tqdm(sets[key][view], f"{name} {view} {key}", disable=name not in ENTAILED, leave=False)
+            quick = name not in ENTAILED or not run.writes
+            slow = tqdm(sets[key][view], f"{name} {view} {key}", disable=quick, leave=False)
             files[key]["metrics"][name] |= summary(view, [measure(found) for found in slow], cfg.seed)
 
     # report
@@ -310,7 +311,7 @@ def main(argv: list[str]) -> None:
             for view, x in found.items()}  # fmt: skip
     run.result(flat | {f"{key}/words": file["words"] for key, file in files.items()})
     print(f"{run.path}: diversity.json, result.json")
-    if cfg.plot:
+    if cfg.plot and run.writes:
         print("figure:", plot.diversity(run.path))
 
 

@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minalign import bon, cli, console, data, exact, plot, precision, rewards, scores, stage
+from minalign import bon, cli, console, data, dist, exact, plot, precision, rewards, scores, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write
@@ -355,7 +355,8 @@ def main(argv: list[str]) -> None:
         scores.rank(group, by)
     if old:
         run.rows("samples.jsonl", rows)
-    progress = tqdm(total=len(batches), initial=len(done), desc="best of n", disable=len(batches) < 2, mininterval=0.5)
+    progress = tqdm(total=len(batches), initial=len(done), desc="best of n",
+                    disable=len(batches) < 2 or dist.rank() > 0, mininterval=0.5)  # fmt: skip
     with run.graceful_signals():
         for number, (split, part) in enumerate(batches[len(done) :], len(done) + 1):
             batch = answer(cfg, policy, tokenizer, here.rule, split, part)
@@ -365,6 +366,7 @@ def main(argv: list[str]) -> None:
             run.append("samples.jsonl", batch)
             rows += batch
             progress.update()
+            run.listen()
             if run.stopping:
                 progress.close()
                 run.leave(number)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, memory, plot, precision, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, memory, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -46,7 +46,7 @@ PRESETS = {
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on", choices=(*WORLDS, *TEXTS))
-    data: tuple[str, ...] = flag((), "files of pairs {prompt, chosen, rejected}, or hh; with --task instead of its own")
+    data: tuple[str, ...] = flag((), "files of pairs {prompt, chosen, rejected}, or hh, tldr-comparisons:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out pairs")
     examples: int = flag(4096, "pairs drawn from the task")
     eval_examples: int = flag(256, "held-out pairs drawn from the task, or prompts")
@@ -164,6 +164,7 @@ def main(argv: list[str]) -> None:
     ref_held = reference(held)
     ref_train = torch.full((len(train), 2), torch.nan, device=device)  # filled in when a pair is first met
     trained = stage.make_trainable(model, cfg)
+    trained = dist.shard(trained, model, ref) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
@@ -203,18 +204,18 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = stage.pack_training(trained, optimizer, streams, scaler)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
 
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="DPO", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="DPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # data: pairs of similar length, and what the reference says of them
@@ -228,7 +229,7 @@ def main(argv: list[str]) -> None:
             for attempt in memory.Attempts(cfg, optimizer):
                 with attempt:
                     loss, policies, counts = 0.0, [], []
-                    for rows in data.chunks(batch, cfg.micro_batch):
+                    for rows in data.chunks(batch, cfg.micro_batch * dist.world()):
                         policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
                         part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
                         scaler.scale(part).backward()
@@ -239,8 +240,9 @@ def main(argv: list[str]) -> None:
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
+            dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
-            grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
+            grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
             scaler.advance(optimizer)
             step += 1

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, memory, plot, precision, rewards, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, memory, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
@@ -65,7 +65,7 @@ def preset(given) -> dict:
 class Config(rng.Flags, StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=TASKS)
     preset: str = flag("default", "values for the flags below", choices=("default", "long", "paper"))
-    data: tuple[str, ...] = flag((), "files of prompts (records, or .txt), or hh, imdb, puns; also of next_sentence")
+    data: tuple[str, ...] = flag((), "prompts: files (records, .txt), hh, imdb, puns, tldr:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out prompts")
     examples: int = flag(1024, "prompts to train on, of the task or of --data")
     eval_examples: int = flag(64, "held-out prompts")
@@ -208,6 +208,7 @@ def main(argv: list[str]) -> None:
     reward, reward_model = rewards.choose(cfg.reward, here.gold, model, cfg, base, device)
     ref = stage.reference(model, cfg)
     trained = stage.make_trainable(model, cfg)
+    trained = dist.shard(trained, model, ref, reward_model and reward_model.model) if cfg.shard == "fsdp" else trained
     flow = torch.nn.Linear(model.config.n_embd, 1, device=device)  # log Z of a prompt, from its last state in p_ref
     torch.nn.init.zeros_(flow.weight), torch.nn.init.zeros_(flow.bias)
     optimizer = torch.optim.AdamW([
@@ -233,10 +234,9 @@ def main(argv: list[str]) -> None:
     @torch.no_grad()
     def log_rewards(batch, prompts, prompt_mask, tokens, mask, lengths, T: float) -> Tensor:
         """Return log R of every prefix of n responses to each prompt of a batch (B, S); 0 where it is not known."""
-        n = len(tokens) // len(batch)
+        n, part = len(tokens) // len(batch), (prompts, prompt_mask, tokens, mask)
         if conditions:
             return torch.cat([conditions[i].log_reward(*x) for i, *x in zip(batch, tokens.split(n), lengths.split(n))])
-        part = (prompts, prompt_mask, tokens, mask)
         with lora.disabled(ref):
             log_ref = prefix_logprobs(ref, rule, *part, lengths, cfg.temperature)  # (B, S)
         if cfg.validator == "rule":
@@ -270,7 +270,7 @@ def main(argv: list[str]) -> None:
         return found, rows
 
     def save(step: int) -> None:
-        tensors, meta = stage.pack_training(trained, optimizer, streams, scaler)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         replay_tensors, replay_meta = buffer.pack()
         stage.save_policy(model, run.path, base, tokenizer)
         run.save(step, {**tensors, **replay_tensors, **best.tensors},
@@ -282,7 +282,7 @@ def main(argv: list[str]) -> None:
     best.check(before) if before else None
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         buffer.unpack(tensors, meta["replay"])
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
@@ -297,7 +297,7 @@ def main(argv: list[str]) -> None:
                 found = log_rewards([i], prompt, None, samples.tokens, samples.mask, samples.lengths, 1.0)
                 buffer.add(keys[i], samples.tokens, samples.lengths, found)
 
-    progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # rollout: 1. responses of the behaviour policies
@@ -340,9 +340,10 @@ def main(argv: list[str]) -> None:
                         log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
                         g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
                         if rooted or cfg.objective == "tb":
+                            mine, *asked = dist.split(*part[:2])
                             with torch.no_grad(), lora.disabled(ref):
-                                hidden = ref.encode_prefix(*part[:2])[1]  # (b, D)
-                            log_z = flow(hidden.float() / hidden.size(1))[:, 0]
+                                hidden = ref.encode_prefix(*asked)[1]  # (b, D)
+                            log_z = mine.join(flow(hidden.float() / hidden.size(1))[:, 0])
                         part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
                         scaler.scale(part_loss).backward()
                         loss += part_loss.item()
@@ -351,8 +352,9 @@ def main(argv: list[str]) -> None:
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
+            dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
-            grad_norm = torch.nn.utils.clip_grad_norm_(best.trained.values(), cfg.max_grad_norm or torch.inf)
+            grad_norm = dist.clip_gradients(best.trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
             scaler.advance(optimizer)
             step += 1
@@ -368,8 +370,7 @@ def main(argv: list[str]) -> None:
                 metrics |= found
                 steps = step if 0 < cfg.patience <= best.since else steps
             progress.set_postfix_str(f"loss {loss:.3g}, Var(log R - log P) {metrics['log_ratio_var']:.3g}")
-            run.log(step, metrics | scaler.log())
-            progress.update()
+            run.log(step, metrics | scaler.log()), progress.update()
             if cfg.dry_run:
                 progress.close()
                 print(f"dry run: one step, loss {loss:.4f}; nothing was saved")
@@ -388,8 +389,7 @@ def main(argv: list[str]) -> None:
         return rng.finish(run, cfg, step, model.eval(), ref, conditions, noise)
     after, rows = evaluate()
     run.rows("predictions.jsonl", rows)
-    if world:
-        world.write(run.path, target, base_logprobs, world.logprobs(model))
+    world.write(run.path, target, base_logprobs, world.logprobs(model)) if world else None
     keys = ["loss", "log_ratio_var", "eval/loglik", "eval/length", "exact/tv_valid" if world else "eval/diversity"]
     figures = [plot.curves(run.path, keys, logarithmic=False)] if cfg.plot and not cfg.eval_only else []
     figures += [plot.distribution(run.path)] if cfg.plot and world else []

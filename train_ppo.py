@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, console, data, exact, lora, losses, memory, plot, precision, rewards, stage
+from minalign import checkpoint, cli, console, data, dist, exact, lora, losses, memory, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, join, left_pad, rows_of, score_states, states
@@ -50,7 +50,7 @@ PRESETS = {
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=(*WORLDS, *TEXTS))
-    data: tuple[str, ...] = flag((), "files of prompts (any records), or hh, imdb, puns")
+    data: tuple[str, ...] = flag((), "files of prompts (any records), or hh, imdb, puns, tldr:FILE, cnndm:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out prompts")
     examples: int = flag(4096, "prompts drawn from the task")
     eval_examples: int = flag(128, "held-out prompts")
@@ -136,17 +136,20 @@ def run_policy(
     entropy: bool = False, values: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
     """Return log-probs (B, R) under the active adapter, entropies and the shared head's values (B, R) where wanted."""
+    part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
     first, later = states(model, prompts, tokens, prompt_mask)
     logprobs, nats = score_states(model, first, later, tokens[..., None], mask, rule.stop, rule.min_new_tokens,
                                   cfg.temperature, rule.forbidden, entropy)  # fmt: skip
     found = model.heads["value"](join(first, later).float())[..., 0] if values else None
-    return logprobs[..., 0], nats, found
+    return tuple(None if x is None else part.join(x) for x in (logprobs[..., 0], nats, found))
 
 
 def run_values(model: GPT2, adapter: str | None, prompts: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor):
     """Return the values (B, R) of a value network of its own, V(s_t) before token t is chosen; 0 outside the mask."""
+    part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
     with lora.use(model, adapter):
-        return model.heads["value"](join(*states(model, prompts, tokens, prompt_mask)).float())[..., 0] * mask
+        values = model.heads["value"](join(*states(model, prompts, tokens, prompt_mask)).float())[..., 0]
+    return part.join(values * mask)
 
 
 def observe(moved: Tensor, pg: Tensor, clipped: Tensor, nats: Tensor | None) -> dict[str, Tensor]:
@@ -191,6 +194,9 @@ def main(argv: list[str]) -> None:
         value_trained = {f"critic.{name}": p for name, p in critic.named_parameters()
                          if p.requires_grad and id(p) not in known}  # fmt: skip
         lora.set_adapter(model, adapter)
+    if cfg.shard == "fsdp":
+        divided = dist.shard(trained | value_trained, model, ref, critic, reward_model and reward_model.model)
+        trained, value_trained = ({name: divided[name] for name in part} for part in (trained, value_trained))
     run = stage.open_run(cfg, "ppo", cfg.task, [*cfg.data, *cfg.eval_data, cfg.reward])
     run.start(cfg, device)
     if cfg.dry_run:
@@ -220,7 +226,7 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = stage.pack_training(trained, optimizer, streams, scaler)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta(), "beta": beta,
                                                      "updates": updates, "episodes": episodes})  # fmt: skip
 
@@ -230,12 +236,12 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="PPO", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="PPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # rollout: 1. N responses to each prompt, and their text
@@ -296,10 +302,9 @@ def main(argv: list[str]) -> None:
                         with attempt:
                             count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
                             for some in part.split(memory.prompts_at_once(cfg, N)):
-                                rows = rows_of(some, N)
+                                old = old_logprobs[rows := rows_of(some, N)]
                                 micro = (prompts[some], prompt_mask[some], tokens[rows], m := mask[rows])
                                 logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
-                                old = old_logprobs[rows]
                                 pg, clipped = losses.ppo_policy(logprobs, old, advantages[rows], cfg.clip)
                                 loss = losses.masked_mean(pg, m, count)
                                 if cfg.kl_in == "loss":
@@ -325,12 +330,13 @@ def main(argv: list[str]) -> None:
                         console.warn("ratio", f"before any update the ratio is off 1 by {off:.2g}: "
                                      "sampling and training disagree about log-probs.")  # fmt: skip
                     updates += 1
+                    dist.average_gradients(trained.values())
                     norms = []
                     scaler.unscale_(optimizer)
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak"] * factor
                         group["eps"] = cfg.adam_eps / (math.sqrt(1 - 0.999**updates) if cfg.tf_adam else 1)
-                        norms.append(torch.nn.utils.clip_grad_norm_(group["params"], cfg.max_grad_norm or torch.inf))
+                        norms.append(dist.clip_gradients(group["params"], cfg.max_grad_norm))
                     check_finite(step + 1, grad_norm=scaler.guarded(torch.stack(norms)))
                     scaler.advance(optimizer)
                 if cfg.stop_kl and stats[-1]["policy/approxkl_avg"] > cfg.stop_kl:

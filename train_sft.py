@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import cli, data, exact, lora, losses, memory, plot, precision, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, memory, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.generate import StopRule, join, left_pad, score, states
@@ -45,7 +45,7 @@ PRESETS = {
 @dataclass
 class Config(StageConfig):
     task: str | None = flag(None, "what to train on; none with --data", choices=(*WORLDS, *TEXTS))
-    data: tuple[str, ...] = flag((), "files of records {prompt, completion}, or hh, imdb, puns")
+    data: tuple[str, ...] = flag((), "files of records {prompt, completion}, or hh, imdb, puns, tldr:FILE, cnndm:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out records")
     examples: int = flag(4096, "records drawn from the task")
     eval_examples: int = flag(256, "held-out records")
@@ -82,12 +82,16 @@ def evaluate(model: GPT2, records: list[Encoded], rule: StopRule, rows: int) -> 
     nats, correct, count = [], 0, 0
     for batch in data.chunks(records, rows):
         prompts, prompt_mask, tokens, mask = collate(batch, model.device)
+        part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
         logits = model.lm_head(join(*states(model, prompts, tokens, prompt_mask))[mask]).float()  # (tokens of batch, V)
         logits[mask.nonzero()[:, 1] < rule.min_new_tokens, rule.stop] = -torch.inf
         nll = F.cross_entropy(logits, tokens[mask], reduction="none")
-        found = torch.zeros(len(mask), device=model.device).index_add_(0, mask.nonzero()[:, 0], nll)
-        nats += found.view(len(batch), -1).sum(1).tolist()
-        correct, count = correct + (logits.argmax(-1) == tokens[mask]).sum().item(), count + len(logits)
+        found = torch.zeros(len(mask), 3, device=model.device)  # of each response: nats, right tokens, tokens
+        right = logits.argmax(-1) == tokens[mask]
+        found.index_add_(0, mask.nonzero()[:, 0], torch.stack([nll, right.float(), torch.ones_like(nll)], 1))
+        found = part.join(found).view(len(batch), -1, 3).sum(1)
+        nats += found[:, 0].tolist()
+        correct, count = correct + found[:, 1].sum().item(), count + found[:, 2].sum().item()
     loss = sum(nats) / count
     perplexity = math.exp(min(loss, 700))
     return {"eval/loss": loss, "eval/perplexity": perplexity, "eval/mean_token_accuracy": correct / count}, nats
@@ -140,6 +144,7 @@ def main(argv: list[str]) -> None:
     before = {} if cfg.eval_only else measure()[0]
     base_logprobs = world.logprobs(stage.reference(model, cfg) if cfg.eval_only else model) if world else None
     trained = stage.make_trainable(model, cfg)
+    trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
@@ -147,7 +152,7 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = stage.pack_training(trained, optimizer, streams, scaler)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
     if before:
@@ -155,12 +160,12 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        stage.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
 
     steps = 1 if cfg.dry_run else cfg.steps
-    progress = tqdm(total=steps, initial=step, desc="SFT", disable=cfg.eval_only, mininterval=0.5)
+    progress = tqdm(total=steps, initial=step, desc="SFT", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with run.graceful_signals():
         while step < steps and not cfg.eval_only:
             # data: records of similar length
@@ -172,7 +177,7 @@ def main(argv: list[str]) -> None:
             for attempt in memory.Attempts(cfg, optimizer):
                 with attempt:
                     loss = 0.0
-                    for micro in data.chunks(batch, cfg.micro_batch):
+                    for micro in data.chunks(batch, cfg.micro_batch * dist.world()):
                         prompts, prompt_mask, tokens, mask = collate(micro, device)
                         logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
                                             prompt_mask=prompt_mask)  # fmt: skip
@@ -183,8 +188,9 @@ def main(argv: list[str]) -> None:
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
+            dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
-            grad_norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm or torch.inf)
+            grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
             scaler.advance(optimizer)
             step += 1

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from minalign import dist
 from minalign.errors import UserError
 from minalign.files import disk_errors, sync_folder, write_file, write_tensors
 
@@ -149,6 +150,8 @@ def unpack_optimizer(
             raise UserError(f"cannot resume: {key} of shape {tuple(t.shape)} fits no parameter of this model\n"
                             "resume with the model and adapter settings that the run was started with")  # fmt: skip
     state = {int(i): _join(values, f"{name}.{i}", tensors) for i, values in meta["state"].items()}
+    for i, values in state.items():
+        state[i] = {key: dist.like(t, params[i]) if key != "step" else t for key, t in values.items()}
     groups = [_join(values, f"{name}.group{g}", tensors) for g, values in enumerate(meta["groups"])]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -187,3 +190,24 @@ def unpack_rng(tensors: dict[str, Tensor], meta: dict, **generators: torch.Gener
         else:
             version, gauss = meta[name]
             generator.setstate((version, tuple(tensors[f"rng.{name}"].tolist()), gauss))
+
+
+def pack_training(trained: dict[str, Tensor], optimizer, streams: dict, scaler) -> tuple[dict[str, Tensor], dict]:
+    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams, loss scale.
+
+    streams: name -> torch.Generator or random.Random.
+    """
+    tensors, meta = pack_optimizer(optimizer)
+    rng_tensors, rng_meta = pack_rng(**streams)
+    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta, "scaler": scaler.state_dict()}
+
+
+def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict,
+                    scaler) -> None:  # fmt: skip
+    """Put back what `pack_training` returned."""
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(dist.like(tensors[name], parameter))
+    unpack_optimizer(optimizer, tensors, meta["optimizer"])
+    unpack_rng(tensors, meta["rng"], **streams)
+    scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none

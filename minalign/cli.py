@@ -16,11 +16,13 @@ import difflib
 import math
 import os
 import sys
+import time
 import types
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minalign import dist
 from minalign.errors import UserError
 from minalign.memory import ADVICE, ran_out
 
@@ -108,11 +110,19 @@ def usage(Config: type) -> str:
 def main(fn: Callable[[list[str]], Any]) -> None:
     """Run `fn(argv)`; a UserError becomes a message on stderr and exit code 2, Ctrl-C exit code 130."""
     try:
-        fn(sys.argv[1:])
+        dist.start()
+        try:
+            fn(sys.argv[1:])
+        except SystemExit:  # all processes leave: after --help, or a signal
+            dist.stop()
+            raise
         sys.stdout.flush()
+        dist.stop()
     except UserError as error:
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
+        if dist.rank():  # an error of all processes is told by the first one: torchrun then ends the others meanwhile
+            time.sleep(3)
+        print(f"error: {f'process {dist.rank()}: ' * (dist.rank() > 0)}{error}", file=sys.stderr)
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):

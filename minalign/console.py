@@ -4,12 +4,14 @@ import shutil
 import sys
 import textwrap
 
+from minalign import dist
+
 _said: set[str] = set()
 
 
 def warn(key: str, text: str) -> None:
-    """Print a loud warning on stderr, once a process for each key."""
-    if key not in _said:
+    """Print a loud warning on stderr, once a run for each key."""
+    if key not in _said and not dist.rank():
         _said.add(key)
         print(f"\nWARNING: {text}", file=sys.stderr)
 

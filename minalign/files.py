@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minalign import dist
 from minalign.errors import UserError
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"}
@@ -79,7 +80,10 @@ def atomic_write(path: str | os.PathLike, data: bytes | str | Callable[[Any], No
     """Write a file so that a reader, and a crash, sees the old content or the new, never a mixture.
 
     `data` is the content, or a function that gets an object with `write(bytes)`. Raises UserError if the disk refuses.
+    Of several processes only the first one writes.
     """
+    if dist.rank():
+        return
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with disk_errors(path):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minalign import dist
 from minalign.cache import KVCache
 from minalign.losses import whole_logprobs
 from minalign.model import GPT2
@@ -99,6 +100,7 @@ def id_mask(model: GPT2, ids: Sequence[int] | Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@dist.with_whole
 def generate(
     model: GPT2,
     prompts: Tensor,
@@ -128,8 +130,12 @@ def generate(
     ends, ends_after: other ids that end a response, see `StopRule`.
     generator: source of randomness, on the CPU: the same numbers on every device. max_new_tokens x B are drawn at once,
     so that a row's numbers, and what is drawn next, do not depend on when the others finish.
+    Of several processes (dist.py) each does its part; all return the whole.
     """
-    B = prompts.size(0) * n
+    uniform = torch.rand(max_new_tokens, prompts.size(0) * n, generator=generator)
+    part, prompts, prompt_mask, uniform = dist.split(prompts, prompt_mask, uniform.T)
+    uniform = uniform.T.to(model.device)  # (R, B) of the rows done here
+    B = uniform.size(1)
     never = id_mask(model, forbidden)
     no_stop = never.clone()
     no_stop[stop] = True
@@ -139,20 +145,19 @@ def generate(
     tempered, explored = isinstance(temperature, Tensor) or temperature != 1, isinstance(explore, Tensor) or explore > 0
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=model.device)
     explore = torch.as_tensor(explore, dtype=torch.float32, device=model.device)
+    temperature, explore = (part.rows(x) if x.dim() else x for x in (temperature, explore))
 
     tokens = torch.full((B, max_new_tokens), stop, device=model.device)
     mask = torch.zeros(B, max_new_tokens, dtype=torch.bool, device=model.device)
     logprobs = torch.zeros(B, max_new_tokens, device=model.device)
     stopped = torch.zeros(B, dtype=torch.bool, device=model.device)
     prefix, hidden = model.encode_prefix(prompts, prompt_mask)
-    cache = KVCache(prefix.expand(n), max_new_tokens - 1)
+    cache = KVCache(prefix.expand(B // len(prompts)), max_new_tokens - 1)
     del prefix  # it is in the cache now
     if temperature.dim() or explore.dim():  # else the first step needs only one row of logits a prompt: (b, D)
-        hidden = hidden.repeat_interleave(n, 0)
+        hidden = hidden.repeat_interleave(cache.n, 0)
     alive = torch.arange(B, device=model.device)  # row i of the cache is row alive[i], cache.n of each prompt
     going = torch.ones_like(alive, dtype=torch.bool)  # whether it is still being written
-
-    uniform = torch.rand(max_new_tokens, B, generator=generator).to(model.device)
 
     for t in range(max_new_tokens):
         logits = model.lm_head(hidden).float()  # (b or A, V), A = rows alive
@@ -186,6 +191,7 @@ def generate(
             cache.keep(rows)
             alive, drawn, going = (x[rows.flatten()] for x in (alive, drawn, going))
         hidden = model(drawn[:, None], cache=cache)[:, -1]  # (A, D)
+    tokens, mask, logprobs, stopped = map(part.join, (tokens, mask, logprobs, stopped))
     return Samples(tokens, mask, logprobs, stopped, lengths=mask.sum(1) - ((tokens == stop) & mask).sum(1))
 
 
@@ -232,12 +238,14 @@ def score(
     prompts: (b, P), tokens and mask: (B, R) with B = b * N, as `generate` returns them; the other arguments as in
     `generate`.
     Returns logprobs (B, R), log p(tokens[:, t] | s_t), and stop_logprobs (B, R), log p(stop | s_t), see `states`. Both
-    are 0 in padding; the stop's is -inf where t < min_new_tokens. The head runs only where mask is True.
+    are 0 in padding; the stop's is -inf where t < min_new_tokens. The head runs only where mask is True. Of several
+    processes (dist.py) each does its part; all return the whole.
     """
     longest = int(mask.sum(1).max())
+    part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
     first, later = states(model, prompts, tokens[:, :longest], prompt_mask)
     ids = torch.stack([tokens, torch.full_like(tokens, stop)], -1)  # (B, R, 2): the token taken at a state, the stop
-    out = score_states(model, first, later, ids, mask, stop, min_new_tokens, temperature, forbidden)[0]
+    out = part.join(score_states(model, first, later, ids, mask, stop, min_new_tokens, temperature, forbidden)[0])
     return out[..., 0], out[..., 1]
 
 

@@ -8,9 +8,10 @@
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -287,20 +288,28 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"
 
 
-def save_pretrained(model: GPT2, folder: Path, dtype: torch.dtype | None = None) -> None:
+def save_pretrained(
+    model: GPT2,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    heads: Mapping[str, Tensor] = {},
+    settings: Mapping[str, Any] = {},
+) -> None:
     """Write config.json and model.safetensors as `transformers` writes and loads them.
 
     Adapters must be merged first (`lora.merge`), else ValueError. A tied head is left out: a stale copy would be loaded
-    instead of the embedding. dtype: of the file, default the model's own.
+    instead of the embedding. dtype: of the file, default the model's own. heads, settings: further weights, and
+    settings, that another architecture than GPT2LMHeadModel has.
     """
-    names = [name for name in model.state_dict() if ".lora_" in name]
+    parameters = dict(model.named_parameters(remove_duplicate=False))  # FSDP divides them again for state_dict
+    names = [name for name in parameters if ".lora_" in name]
     if names:
         raise ValueError(f"the model still carries adapters ({names[0]}): save lora.merge(model)")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = dtype or model.transformer.wte.weight.dtype
-    state = {}
-    for key, tensor in model.state_dict().items():
+    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in heads.items()}
+    for key, tensor in parameters.items():
         if key.startswith("heads.") or key == "lm_head.weight" and model.config.tie_word_embeddings:
             continue
         tensor = tensor.t() if key.endswith(CONV1D) else tensor
@@ -313,6 +322,7 @@ def save_pretrained(model: GPT2, folder: Path, dtype: torch.dtype | None = None)
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
         "resid_pdrop": 0.0,
+        **settings,
     }
     # A reader of the folder sees a whole model or none: the config, without which nothing loads, is put in place last.
     atomic_write(folder / "model.safetensors", lambda file: write_tensors(file, state))

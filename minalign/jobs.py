@@ -89,7 +89,8 @@ def start(job: Job, crew: Crew, threads: int) -> None:
 
 def run_all(jobs: list[Job], at_once: int) -> None:
     """Run what is not finished, `at_once` at a time; raise the first error, once the others have stopped."""
-    crew, threads = Crew(), max(1, (os.cpu_count() or 1) // at_once)
+    waiting = [job for job in jobs if not job.done()]
+    crew, threads = Crew(), max(1, (os.cpu_count() or 1) // max(1, min(at_once, len(waiting))))
 
     def run(job: Job) -> None:
         if not crew.stopped:
@@ -101,7 +102,7 @@ def run_all(jobs: list[Job], at_once: int) -> None:
 
     with ThreadPoolExecutor(at_once) as pool:
         try:
-            for future in as_completed([pool.submit(run, job) for job in jobs if not job.done()]):
+            for future in as_completed([pool.submit(run, job) for job in waiting]):
                 future.result()
         except BaseException:
             crew.stop()

@@ -36,7 +36,7 @@ from minalign.run import Run, pick_device, run_name
 from minalign.samples import read_samples
 
 JUDGES = ("gold", "rm", "chat", "human", "file.py:function")
-TASKS = ("sentiment", "descriptiveness", "puns")  # that have a gold score
+TASKS = tuple(task for task in QUESTIONS if task)  # that have a gold score
 
 
 @dataclass

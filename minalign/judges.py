@@ -47,6 +47,7 @@ QUESTIONS = {  # what a chat model or a person is asked
     "descriptiveness": "Which response continues the prompt more descriptively (what one sees, hears, smells, feels), "
     "in sound English?",
     "puns": "Which response is the better pun: which one plays on two meanings or on the sound of a word?",
+    "summarize": "Which response is the better summary: short, and with the most important facts, none of them wrong?",
 }
 TEMPLATE = """Compare two responses to the same prompt.
 

@@ -5,9 +5,17 @@ from collections.abc import Iterator
 
 import torch
 
+from minalign import dist
 from minalign.errors import UserError
 
 ADVICE = "Lower --micro_batch (auto finds one that fits) or --batch_size, or keep fewer activations: --checkpoint."
+
+
+def read_size(value: str | int) -> tuple[int, bool]:
+    """Return --micro_batch as a number, 0 = all records of a step, and whether it may become smaller (auto)."""
+    if value != "auto" and not str(value).isdecimal():
+        raise UserError(f"--micro_batch: expected a whole number or auto, found {value!r}.")
+    return (0, True) if value == "auto" else (int(value), False)
 
 
 def ran_out(error: BaseException | None) -> bool:
@@ -18,7 +26,7 @@ def ran_out(error: BaseException | None) -> bool:
 
 def prompts_at_once(cfg, n: int) -> int:
     """Return how many prompts, with n responses each, go through the model together; never less than one."""
-    return max(1, cfg.micro_batch // n) if cfg.micro_batch else sys.maxsize
+    return max(1, cfg.micro_batch * dist.world() // n) if cfg.micro_batch else sys.maxsize
 
 
 class Attempts:

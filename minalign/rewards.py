@@ -5,8 +5,9 @@
     scores = reward(["Tom lost the key."], [" Anna found it."]) # on texts, as every other reward
 
 A reward model is a GPT-2 with a scalar head, read at the last token of the response (Stiennon et al. 2020), whatever
-the padding:  r = gain * (w . h_last) + bias. Gain and bias normalise it to mean 0 and variance 1 over samples of the
-policy's base, as Ziegler et al. 2019, section 2.1, do before and after training.
+the padding:  r = gain * (w . h_last) + bias. With `--pool sum` it is r = gain * sum_t (w . h_t) + bias over the tokens
+of the response, so that a fault can be charged where it stands. Gain and bias normalise it to mean 0 and variance 1
+over samples of the policy's base, as Ziegler et al. 2019, section 2.1, do before and after training.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, lora
+from minalign import adapters, dist, lora
 from minalign.data import pad_responses
 from minalign.errors import UserError
 from minalign.files import atomic_write, read_json, write_tensors
@@ -71,21 +72,33 @@ class RewardHead(nn.Module):
 class RewardModel:
     """A trained reward model: an adapter and a head on a backbone that others may share."""
 
-    def __init__(self, model: GPT2, tokenizer: Tokenizer, head: RewardHead, adapter: str | None, rule: StopRule):
-        """adapter: name of its adapter in `model`, None where the backbone itself is the reward model."""
+    def __init__(
+        self,
+        model: GPT2,
+        tokenizer: Tokenizer,
+        head: RewardHead,
+        adapter: str | None,
+        rule: StopRule,
+        pool: str = "last",
+    ):
+        """adapter: its name in `model`, None where the backbone itself is the reward model. pool: last or sum."""
         self.model, self.tokenizer, self.head, self.adapter, self.rule = model, tokenizer, head, adapter, rule
+        self.pool = pool
 
     def score(self, prompts: Tensor, prompt_mask: Tensor | None, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return the reward of each response (B,), with gradients.
 
         prompts (b, P), tokens and mask (B, R) as `generate` returns them: left-padded prompts, right-padded responses
-        with the token that ended them.
+        with the token that ended them. Of several processes (dist.py) each does its part; all return the whole.
         """
         longest = int(mask.sum(1).max())
+        part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
         with lora.use(self.model, self.adapter):
             first, later = states(self.model, prompts, tokens[:, :longest], prompt_mask, last=True)
+        if self.pool == "sum":
+            return self.head((later.float() * mask[:, :longest, None]).sum(1))
         last = mask.sum(1)[:, None, None].expand(-1, -1, first.size(-1))  # the state after `length` tokens
-        return self.head(join(first, later).gather(1, last)[:, 0])
+        return part.join(self.head(join(first, later).gather(1, last)[:, 0]))
 
     @torch.no_grad()
     def __call__(self, prompts: list[str], responses: list[str], rows: int = 128) -> list[float]:
@@ -105,11 +118,12 @@ class RewardModel:
 # ---------------------------------------------------------------- a run folder
 
 
-def save_head(folder: Path, head: RewardHead, rule: StopRule) -> None:
-    """Write head.safetensors and reward.json (the stop rule that its training data obeyed) beside the adapter."""
+def save_head(folder: Path, head: RewardHead, rule: StopRule, pool: str = "last") -> None:
+    """Write head.safetensors and reward.json (pool, and the stop rule of its training data) beside the adapter."""
     tensors = {name: tensor.detach().cpu() for name, tensor in head.state_dict().items()}
     atomic_write(Path(folder) / "head.safetensors", lambda file: write_tensors(file, tensors))
-    atomic_write(Path(folder) / "reward.json", json.dumps({"stop_rule": rule.settings()}, indent=1) + "\n")
+    about = {"pool": pool, "stop_rule": rule.settings()}
+    atomic_write(Path(folder) / "reward.json", json.dumps(about, indent=1) + "\n")
 
 
 def from_run(
@@ -149,9 +163,10 @@ def from_run(
             )
     head = RewardHead(model.config.n_embd, model.device)
     head.load_state_dict(read_tensors(path / "head.safetensors"))
-    rule = read_json(path / "reward.json")["stop_rule"]
+    about = read_json(path / "reward.json")
+    rule = about["stop_rule"]
     rule = StopRule(**{key: tuple(value) if isinstance(value, list) else value for key, value in rule.items()})
-    return RewardModel(model, tokenizer, head.requires_grad_(False), adapter, rule)
+    return RewardModel(model, tokenizer, head.requires_grad_(False), adapter, rule, about.get("pool", "last"))
 
 
 def same_vocabulary(tokenizer: Tokenizer, base: str) -> bool:
@@ -168,6 +183,9 @@ def make_critic(model: GPT2, cfg, reward_model: RewardModel | None) -> GPT2:
     cfg: a StageConfig with --value_init (zero, or rm: start as the reward model).
     """
     start = reward_model if cfg.value_init == "rm" else None
+    if start and start.pool != "last":
+        raise UserError("--value_init rm: a value network reads one state, this reward model sums over tokens (--pool "
+                        "sum); use --value_init zero, or train it with --pool last.")  # fmt: skip
     if cfg.lora_rank == 0:
         critic = copy_for(start.model if start else model, cfg)
         make_trainable(critic, cfg)
@@ -220,7 +238,7 @@ def choose(
 def from_file(spec: str, flag: str = "--reward") -> Callable[[list[str], list[str]], list[float]]:
     """Return the function that `file.py:function` names, wrapped so that what it returns is checked.
 
-    flag: what messages call it.
+    flag: what messages call it. Of several processes (dist.py) each asks it about its part of the responses.
     """
     name, _, function = spec.rpartition(":")
     path = Path(name).expanduser()
@@ -236,7 +254,8 @@ def from_file(spec: str, flag: str = "--reward") -> Callable[[list[str], list[st
     found = getattr(module, function, None)
     if not callable(found):
         raise UserError(f"{flag} {spec}: {path} has no function {function!r}: def {function}(prompts, responses).")
-    return checked(found, spec, flag)
+    score = checked(found, spec, flag)
+    return lambda prompts, responses: dist.spread(lambda some: score(*zip(*some)), list(zip(prompts, responses)))
 
 
 def checked(function: Callable, spec: str, flag: str = "--reward") -> Callable[[list[str], list[str]], list[float]]:

@@ -14,7 +14,7 @@
                 run.leave(step)
     run.result({"kl": kl})
 
-Of several processes one decides on the folder; the others use `Run(path, writes=False)`, which writes nothing.
+Of several processes (dist.py) the first decides on the folder and writes; all see the same `stopping`.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minalign import checkpoint, folder
+from minalign import checkpoint, dist, folder
 from minalign.errors import UserError
 from minalign.files import atomic_write, disk_errors, plain, read_json
 
@@ -59,20 +59,29 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
-    """Return the device for `auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `cuda:1` or `mps`."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device for `auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    Of several processes each gets a GPU of its own; they cannot share one, nor use mps.
+    """
+    several = dist.world() > 1
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available() and not several
     if name == "auto":
         name = "cuda" if cuda else "mps" if mps else "cpu"
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
         raise UserError(f"--device: {name!r} is not one of auto, cpu, cuda, mps")
     if kind != "cpu" and not (cuda if kind == "cuda" else mps):
-        raise UserError(f"--device {name}: torch {torch.__version__} finds no {kind} device\nuse --device auto or cpu")
+        what = "mps device for several processes" if several and kind == "mps" else f"{kind} device"
+        raise UserError(f"--device {name}: torch {torch.__version__} finds no {what}\nuse --device auto or cpu")
     if kind == "cuda":
-        index = int(index or local_rank)
+        if several and index:
+            raise UserError(f"--device {name}: {dist.world()} processes need as many GPUs\nuse --device cuda")
+        index = int(index or dist.local_rank())
         if index >= torch.cuda.device_count():
             raise UserError(f"--device: there is no cuda:{index}, only {torch.cuda.device_count()} GPUs are visible")
+        if several:
+            torch.cuda.set_device(index)
         return torch.device("cuda", index)
     return torch.device(kind)
 
@@ -108,8 +117,8 @@ class Run:
     """One run's folder and clock. `stopping` is 0, or the signal that asked for an end after this step."""
 
     def __init__(self, path: str | os.PathLike, resumed: bool = False, writes: bool = True):
-        self.path, self.resumed, self.writes = Path(path), resumed, writes
-        self.stopping = 0
+        self.path, self.resumed, self.writes = Path(path), resumed, writes and not dist.rank()
+        self.stopping = self._asked = 0
         self._clock = time.perf_counter()
 
     @classmethod
@@ -118,13 +127,15 @@ class Run:
         reads: Sequence[str] = (),
     ) -> "Run":
         """Make the run's folder, or find the one to resume: see `folder.choose`."""
-        return cls(folder.choose(out, default, resume, overwrite, reads), resumed=bool(resume))
+        path = dist.first(lambda: str(folder.choose(out, default, resume, overwrite, reads)))
+        return cls(path, resumed=bool(resume))
 
     def start(self, config: Any, device: Any = None, free: Sequence[str] = ()) -> None:
         """Write run.json; a resumed run must have the settings that it began with, but for FREE and `free`."""
+        settings = plain(dataclasses.asdict(config))
+        dist.check_alike("settings", {**settings, "plot": None})
         if not self.writes:
             return
-        settings = plain(dataclasses.asdict(config))
         began, history = time.strftime("%Y-%m-%dT%H:%M:%S%z"), []
         if self.resumed:
             old = read_json(self.path / "run.json")
@@ -149,8 +160,13 @@ class Run:
         atomic_write(self.path / "run.json", json.dumps(about, indent=1) + "\n")
 
     def log(self, step: int, metrics: dict | None = None, /, **more: Any) -> None:
-        """Append one line to metrics.jsonl; what is not finite is written as null."""
+        """Append one line to metrics.jsonl, what is not finite as null; then `listen`."""
         self.append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
+        self.listen()
+
+    def listen(self) -> None:
+        """Set `stopping` where a signal has come to any of several processes: all of them stop after the same step."""
+        self.stopping = max(dist.gather(self._asked))
 
     def samples(
         self, step: int, prompts: Sequence[str], responses: Sequence[str], stopped: Sequence, scores: dict | None = None
@@ -178,6 +194,7 @@ class Run:
 
     def save(self, step: int, tensors: dict[str, Tensor], meta: dict | None = None) -> None:
         """Save what `load` returns, with the length of the logs and the time spent so far."""
+        tensors = {name: dist.full(tensor) for name, tensor in tensors.items()}
         if not self.writes:
             return
         lengths = {}
@@ -226,11 +243,14 @@ class Run:
             return
 
         def handle(signum, frame):
-            if self.stopping and signum == signal.SIGINT:
+            if self._asked and signum == signal.SIGINT and dist.world() == 1:  # else torchrun passes on the first one
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 os.kill(os.getpid(), signal.SIGINT)
-            self.stopping = signum
-            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")  # print is not safe in a handler
+            self._asked = signum
+            if dist.world() == 1:
+                self.stopping = signum
+            if not dist.rank():  # print is not safe in a handler
+                os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
         before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
         try:

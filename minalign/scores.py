@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from minalign import console
+from minalign import console, dist
 from minalign.data import chunks, encode, pad_responses
 from minalign.encoders import classifier
 from minalign.errors import UserError
@@ -70,7 +70,8 @@ def classified(spec: str, device: torch.device) -> Score:
     if label.upper() not in model.labels:
         raise UserError(f"--reward {spec}: expected a label of {name}: {', '.join(model.labels)}.")
     column = model.labels.index(label.upper())
-    return lambda rows: model([row["prompt"] + row["response"] for row in rows])[:, column].tolist()
+    return lambda rows: dist.spread(lambda texts: model(texts)[:, column].tolist(),
+                                    [row["prompt"] + row["response"] for row in rows])  # fmt: skip
 
 
 def overlap(name: str) -> Score:

@@ -1,4 +1,4 @@
-"""What the training scripts share: flags that mean the same in each, what a stage hands on, what resume needs.
+"""What the training scripts share: flags that mean the same in each, what is trained, what a stage hands on.
 
 No loop is here: each script has its own, from data to checkpoint.
 """
@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, console, hub, lora, precision
-from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
+from minalign import adapters, cli, console, dist, hub, lora, memory, precision
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import read_json
@@ -43,6 +42,7 @@ class StageConfig:
                       "fp32 for nano; weights in training (--lora_rank 0) stay fp32",
                       choices=("auto", *precision.DTYPES))  # fmt: skip
     checkpoint: bool = flag(False, "keep only what enters each block for the backward pass, which runs it again")
+    shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
     # records
@@ -73,10 +73,8 @@ class StageConfig:
     keep_best: str | None = flag(None, "keep the weights of the evaluation with the best value of this metric")
 
     def __post_init__(self):
-        self.auto_micro_batch = self.micro_batch == "auto"
-        if not self.auto_micro_batch and not str(self.micro_batch).isdecimal():
-            raise UserError(f"--micro_batch: expected a whole number or auto, found {self.micro_batch!r}.")
-        self.micro_batch = 0 if self.auto_micro_batch else int(self.micro_batch)
+        self.micro_batch, self.auto_micro_batch = memory.read_size(self.micro_batch)
+        self.plot = self.plot and not dist.rank()  # one of several processes draws
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
@@ -84,6 +82,14 @@ class StageConfig:
                          max_prompt=(0, 1e6))  # fmt: skip
         if self.lora_rank and not self.lora_targets:
             raise UserError(f"--lora_targets needs at least one value of {', '.join(lora.TARGETS)}.")
+        dist.check_shares(self.batch_size, getattr(self, "samples_per_prompt", 1))
+        if self.shard != "none" and dist.world() == 1:
+            raise UserError("--shard fsdp divides the weights among processes: start several with torchrun.")
+        if self.shard != "none" and self.dtype in ("bf16", "fp16"):
+            raise UserError(f"--shard {self.shard} divides weights in fp32: leave out --dtype {self.dtype}.")
+        if self.auto_micro_batch and dist.world() > 1:
+            raise UserError("--micro_batch auto is for one process: the others would wait for the one that ran out; "
+                            "give a number.")  # fmt: skip
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
@@ -124,7 +130,8 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
         return Run(Path("dry run"), writes=False)
     name = run_name(script, task or "data", cfg.model)
     run = Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
-    atexit.register(_forget, run.path.resolve())
+    if run.writes:
+        atexit.register(_forget, run.path.resolve())
     return run
 
 
@@ -189,6 +196,7 @@ def make_trainable(model: GPT2, cfg, name: str = "policy") -> dict[str, nn.Param
         for parameter in kept(model, cfg):
             parameter.requires_grad_(False)
     trained = {f"model.{key}": p for key, p in model.named_parameters() if p.requires_grad}
+    dist.check_weights(model)
     if not trained:
         raise UserError(f"--freeze_layers {cfg.freeze_layers:g} leaves nothing to train; choose a smaller share.")
     return trained
@@ -199,25 +207,6 @@ def copy_for(model: GPT2, cfg) -> GPT2:
     return copy.deepcopy(model, {id(p): p for p in kept(model, cfg)})
 
 
-def pack_training(trained: dict[str, Tensor], optimizer, streams: dict, scaler) -> tuple[dict[str, Tensor], dict]:
-    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams, loss scale.
-
-    streams: name -> torch.Generator or random.Random.
-    """
-    tensors, meta = pack_optimizer(optimizer)
-    rng_tensors, rng_meta = pack_rng(**streams)
-    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta, "scaler": scaler.state_dict()}
-
-
-def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict,
-                    scaler) -> None:  # fmt: skip
-    """Put back what `pack_training` returned."""
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(tensors[name])
-    unpack_optimizer(optimizer, tensors, meta["optimizer"])
-    unpack_rng(tensors, meta["rng"], **streams)
-    scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none
 
 
 class Best:
@@ -253,7 +242,7 @@ class Best:
                   f"{self.value:.5g}")  # fmt: skip
             with torch.no_grad():
                 for name, parameter in self.trained.items():
-                    parameter.copy_(self.tensors[f"best.{name}"])
+                    parameter.copy_(dist.like(self.tensors[f"best.{name}"], parameter))
 
     def meta(self) -> dict:
         """Return what a checkpoint keeps beside `tensors`."""
@@ -301,7 +290,7 @@ def load_policy(
 def place(model: GPT2, cfg, device: torch.device) -> str:
     """Bring a model that was just loaded to the device and into --dtype; return its name, not auto."""
     model.checkpointing = cfg.checkpoint
-    return precision.place(model, cfg.dtype, device, store=cfg.lora_rank > 0)
+    return precision.place(model, "fp32" if cfg.shard != "none" else cfg.dtype, device, store=cfg.lora_rank > 0)
 
 
 def adapter_base(folder: Path) -> str:
@@ -351,8 +340,11 @@ def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer, name
 
     base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`).
     """
-    if lora.has_adapter(model, name):
-        adapters.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base, name)
-    else:
-        hub.save_pretrained(model, folder)
-        tokenizer.save(folder)
+    with dist.whole(model):
+        if dist.rank():
+            return
+        if lora.has_adapter(model, name):
+            adapters.save_adapter(model, folder, str(hub.find_model(base)) if base == "nano" else base, name)
+        else:
+            hub.save_pretrained(model, folder)
+            tokenizer.save(folder)

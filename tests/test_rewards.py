@@ -48,11 +48,14 @@ ANSWERS = [[8, 9, 5], [10, 5], [5], [11, 12, 13, 14], [15, 16, 17, 5], [18]]  # 
 
 
 @pytest.fixture
-def judge(model):
+def judge(model, request):
     """A reward model that is an adapter of a random model."""
     lora.add_adapter(model, "reward", 3, targets=BLOCK)
     lora.set_adapter(train(model, "reward"), None)
-    return RewardModel(model, None, random_head(), "reward", StopRule(5, 8))
+    return RewardModel(model, None, random_head(), "reward", StopRule(5, 8), getattr(request, "param", "last"))
+
+
+both_pools = pytest.mark.parametrize("judge", ["last", "sum"], indirect=True)
 
 
 def batch(prompts, answers):
@@ -60,19 +63,23 @@ def batch(prompts, answers):
 
 
 def alone(judge, prompt, answer):
-    """Return the reward by its definition: gain (w . h) + bias, h after the last token of one whole sequence."""
+    """Return the reward by its definition: gain (w . h) + bias, h after the last token of one whole sequence, or the
+    sum of those after every token of the answer."""
     with torch.no_grad(), lora.use(judge.model, "reward"):
-        hidden = judge.model(torch.tensor([prompt + answer]))[0, -1]
-    return sum(a * b for a, b in zip(judge.head.weight.tolist(), hidden.tolist())) * 1.7 - 0.4
+        hidden = judge.model(torch.tensor([prompt + answer]))[0]
+    read = hidden[len(prompt) :] if judge.pool == "sum" else hidden[-1:]
+    return sum(a * b for state in read.tolist() for a, b in zip(judge.head.weight.tolist(), state)) * 1.7 - 0.4
 
 
-def test_the_reward_is_read_at_the_last_token_of_every_row(judge):
+@both_pools
+def test_the_reward_is_read_at_the_last_token_of_every_row_or_at_all(judge):
     found = judge.score(*batch(PROMPTS, ANSWERS))
     expected = [alone(judge, PROMPTS[i // 2], answer) for i, answer in enumerate(ANSWERS)]
     close(found.detach(), torch.tensor(expected))
     assert found.std() > 0.1
 
 
+@both_pools
 @pytest.mark.parametrize("left, right", [(4, 0), (0, 5), (3, 2)])
 def test_more_padding_changes_nothing(judge, left, right):
     prompts, prompt_mask, tokens, mask = batch(PROMPTS, ANSWERS)
@@ -82,6 +89,7 @@ def test_more_padding_changes_nothing(judge, left, right):
     close(judge.score(prompts, prompt_mask, tokens, mask).detach(), before)
 
 
+@both_pools
 def test_who_shares_the_batch_changes_nothing(judge):
     together = judge.score(*batch(PROMPTS, ANSWERS)).detach()
     for i in (2, 0, 1):
@@ -91,6 +99,7 @@ def test_who_shares_the_batch_changes_nothing(judge):
     close(mixed.detach(), together.view(3, 2)[order].flatten())
 
 
+@both_pools
 def test_what_follows_the_end_changes_no_bit(judge):
     """Nor of any gradient; of what is real every token counts."""
     prompts, prompt_mask, tokens, mask = batch(PROMPTS, ANSWERS)
@@ -202,7 +211,7 @@ def family(tmp_path_factory, tokenizer):
     return root
 
 
-def run(root, name, init, adapter, targets, rank):
+def run(root, name, init, adapter, targets, rank, pool="last"):
     """Write a run folder as train_sft.py (policy) or train_rm.py (reward) do."""
     model, tokenizer, base = stage.load_policy(str(root / "base"), init and str(root / init))
     if adapter == "reward":
@@ -215,7 +224,7 @@ def run(root, name, init, adapter, targets, rank):
         with torch.no_grad():
             model.heads["reward"].gain.fill_(1.3)
             model.heads["reward"].bias.fill_(0.2)
-        save_head(root / name, model.heads["reward"], StopRule(tokenizer.eot, 6, 1, (7, 8), 3))
+        save_head(root / name, model.heads["reward"], StopRule(tokenizer.eot, 6, 1, (7, 8), 3), pool)
     return model
 
 
@@ -224,15 +233,16 @@ def scores(judge):
         return judge.score(*batch(PROMPTS, ANSWERS))
 
 
-def test_head_and_rule_are_saved(family, tmp_path, tokenizer):
-    model = run(family, "again", None, "reward", ("attn.c_attn",), 2)
+@pytest.mark.parametrize("pool", ["last", "sum"])
+def test_head_and_rule_are_saved(family, tmp_path, tokenizer, pool):
+    model = run(family, "again", None, "reward", ("attn.c_attn",), 2, pool)
     found = from_run(str(family / "again"))
     saved = model.heads["reward"].state_dict()
     assert all(torch.equal(value, saved[key]) for key, value in found.head.state_dict().items())
     assert saved.keys() == {"weight", "gain", "bias", "log_odds"}
     assert found.rule.settings() | {"ends": (7, 8)} == StopRule(tokenizer.eot, 6, 1, (7, 8), 3).settings()
     assert found.rule.cut([1, 2, 7, 3]) == [1, 2, 7]
-    close(scores(found), scores(RewardModel(model, tokenizer, model.heads["reward"], "reward", found.rule)))
+    close(scores(found), scores(RewardModel(model, tokenizer, model.heads["reward"], "reward", found.rule, pool)))
     assert found.adapter is None and not any(p.requires_grad for p in found.model.parameters())
 
 
@@ -403,6 +413,12 @@ def test_a_critic_cannot_start_as_a_stranger(model, judge):
     apart = RewardModel(lora.merge(judge.model, "reward"), None, judge.head, None, judge.rule)
     with pytest.raises(UserError, match="value_init rm.*adapter of the policy's base"):
         make_critic(policy, settings(2, "rm"), apart)
+
+
+@pytest.mark.parametrize("judge", ["sum"], indirect=True)
+def test_a_critic_cannot_start_as_a_sum_over_tokens(model, judge):
+    with pytest.raises(UserError, match="value_init rm.*--pool sum"):
+        make_critic(model, settings(2, "rm"), judge)
 
 
 # ------------------------------------------------------------------------------------------------ a user's own function

@@ -14,7 +14,7 @@ import train_dpo
 import train_gfn
 import train_ppo
 import train_sft
-from minalign import cli, rewards, stage
+from minalign import checkpoint, cli, rewards, stage
 from minalign.errors import UserError
 from minalign.precision import Scaler
 from minalign.stage import Best, StageConfig
@@ -263,13 +263,13 @@ def test_training_goes_on_bit_for_bit(make_model):
 
     whole = start()
     steps(2, *whole)
-    tensors, meta = stage.pack_training(*whole[1:])
+    tensors, meta = checkpoint.pack_training(*whole[1:])
     tensors = {key: value.clone() for key, value in tensors.items()}
     expected = steps(2, *whole)
 
     again = start()
     steps(1, *again)  # somewhere else
-    stage.unpack_training(tensors, meta, *again[1:])
+    checkpoint.unpack_training(tensors, meta, *again[1:])
     assert steps(2, *again) == expected
     assert all(torch.equal(whole[1][key], again[1][key]) for key in whole[1])
 

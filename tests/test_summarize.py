@@ -13,7 +13,8 @@ from minalign.nano.checker import sentences
 from minalign.nano.corpus import split_of
 from minalign.nano.grammar import Draw
 from minalign.stage import load_policy
-from minalign.tasks import setting, summarize
+from minalign.tasks import summarize
+from minalign.tasks.setting import comparisons, setting
 
 POST = (
     "SUBREDDIT: r/neighbours TITLE: My neighbour has a loud goat. POST: I live at number 25 in the old street, and Ben "
@@ -112,15 +113,21 @@ def test_splits_share_no_record_and_shift_as_they_say():
     assert {d.facts["schema"] for d in drawn("ood_test")}.isdisjoint(d.facts["schema"] for d in drawn("test"))
 
 
-def test_comparisons_differ_in_their_score():
-    model, tokenizer, _ = load_policy("nano")
-    here = setting.setting("summarize", tokenizer, 0, torch.device("cpu"))
-    records, ceiling = setting.comparisons(here, "summarize", "ood_validation", 24, 1, 1e-6, model, tokenizer,
-                                           torch.Generator().manual_seed(1), random.Random(1))  # fmt: skip
-    assert len(records) > 15 and ceiling == pytest.approx(1)
-    for record in records:  # without noise the better one is chosen
-        better, worse = here.gold([record.prompt] * 2, list(record.responses))
-        assert better > worse
+@pytest.mark.parametrize("split, k", [("train", 5), ("ood_validation", 2)])
+def test_compared_summaries_are_no_ties(split, k):
+    """Samples of the policy and rivals; with a labeller who errs nowhere they are in the gold score's order."""
+    policy, tokenizer, _ = load_policy("nano")
+    here = setting("summarize", tokenizer, 0, policy.device)
+    noise, draw = torch.Generator().manual_seed(1), random.Random(1)
+    records, ceiling = comparisons(here, "summarize", split, 16, 1, 1e-6, policy, tokenizer, noise, draw, k)
+    assert len(records) >= 12 and ceiling == pytest.approx(1)
+    told = dict(zip(summarize.prompts(split, 16, 1), summarize.rivals(split, 16, 1, len(summarize.RIVALS))))
+    sampled = 0
+    for record in records:
+        scores = here.gold([record.prompt] * k, list(record.responses))
+        assert record.ranked == (k > 2) and all(a - b >= summarize.TIE for a, b in zip(scores, scores[1:]))
+        sampled += len(set(record.responses) - set(told[record.prompt]))
+    assert len(records) // 2 <= sampled <= max(1, k // 2) * len(records)
 
 
 def test_errors():

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minalign import exact, plot
+from minalign import dist, exact, plot
 from minalign.cli import check_ranges, flag
 from minalign.errors import UserError
 from minalign.files import atomic_write
@@ -442,7 +442,7 @@ def conditions(cfg, tokenizer: Tokenizer, n_positions: int, device: torch.device
 def finish(run, cfg, step: int, model: GPT2, ref: GPT2, found: list[Condition], noise: torch.Generator) -> None:
     """End a run of train_gfn.py: print and write the exact result, a cross-check by samples, and the figures."""
     first, after = found[0], [c.evaluate(model) for c in found]
-    with disabled(ref):
+    with disabled(ref), dist.whole(ref):
         before, base_probs, floor = [c.evaluate(ref) for c in found], first.probabilities(ref), first.head_floor(ref)
     unseen = held_out(found, lambda target, template: condition(target, template, cfg, first.tokenizer, model.device))
     result = report(found, before, after, unseen, [c.evaluate(model) for c in unseen])
@@ -514,7 +514,7 @@ def describe(found: list[Condition], ref: GPT2, cfg) -> None:
     first = found[0]
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     removed = cfg.lora_rank == 0 or "lm_head" in cfg.lora_targets  # the head is trained: its floor does not bind
-    with disabled(ref):
+    with disabled(ref), dist.whole(ref):
         floor = first.head_floor(ref)
     print(
         f"\nprompt        {first.text!r}{more}\n"

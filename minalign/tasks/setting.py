@@ -146,7 +146,7 @@ def comparisons(
     """Return n comparisons labelled by the task's noisy labeller, and its ceiling (None of worlds).
 
     Of texts, k responses that `model` samples to each of n prompts (of puns: a pun and a plain statement; of summarize:
-    a ranking of k, of k/2 samples and k `rivals`, whose gold scores differ); of worlds, pairs of strings. noise, draw:
+    a ranking of k, up to k/2 samples and `rivals`, no two of them tied); of worlds, pairs of strings. noise, draw:
     sources of randomness, of samples and of labels.
     """
     if name == "puns":
@@ -166,8 +166,8 @@ def comparisons(
     sampled = respond(model, tokenizer, asked, here.rule, n_sampled, temperature, noise)
     texts = [[response.text for response in responses] for responses in sampled]
     if name == "summarize":
-        found = [unequal(here, prompt, [*mine, *rivals], k, draw) for prompt, mine, rivals in
-                 zip(prompts, texts, summarize.rivals(split, n, seed, k))]  # fmt: skip
+        found = [apart(here, prompt, mine, rivals, k, draw) for prompt, mine, rivals in
+                 zip(prompts, texts, summarize.rivals(split, n, seed, len(summarize.RIVALS)))]  # fmt: skip
         prompts, texts = [p for p, shown in zip(prompts, found) if shown], [shown for shown in found if shown]
     gold = [here.gold([prompt] * k, answers) for prompt, answers in zip(prompts, texts)]
     told = [scores for scores, answers in zip(gold, texts) if len(set(answers)) > 1]  # the others are no comparison
@@ -177,8 +177,11 @@ def comparisons(
     return text.labelled(prompts, texts, gold, label_noise, draw, k == 2, ranked), ceiling
 
 
-def unequal(here: Setting, prompt: str, texts: list[str], k: int, draw: random.Random) -> list[str]:
-    """Return k of the texts that no two have the same gold score, [] where there are fewer."""
-    texts = draw.sample(texts, len(texts))
-    of = dict(zip(here.gold([prompt] * len(texts), texts), texts))
-    return list(of.values())[:k] if len(of) >= k else []
+def apart(here: Setting, prompt: str, sampled: list[str], rivals: list[str], k: int, draw: random.Random) -> list[str]:
+    """Return k texts of which no two are tied: first samples, then rivals; [] where there are fewer."""
+    found: dict[str, float] = {}
+    texts = [*sampled, *draw.sample(rivals, len(rivals))]
+    for answer, score in zip(texts, here.gold([prompt] * len(texts), texts)):
+        if all(abs(score - other) >= summarize.TIE for other in found.values()):
+            found[answer] = score
+    return list(found)[:k] if len(found) >= k else []

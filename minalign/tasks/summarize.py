@@ -27,6 +27,7 @@ MAX_LEN = 48  # tokens
 TOLD = 6  # summaries of each post to learn from
 BRIEF = 25  # words that a summary may have
 UNREAD, IDLE = 3, 1  # weight of a sentence that says nothing the grammar knows, and of one that says nothing more
+TIE = 0.1  # a judge who compares summaries does not see smaller differences of the gold score
 RIVALS = ("reference", "short", "wrong end", "wrong cause", "wrong actor", "added", "long", "lead", "vague")
 _GENRES = {"post": posts, "report": reports}
 _PROMPT = re.compile(r"(SUBREDDIT: .* TL;DR:)|(REPORT: .* In short:)", re.DOTALL)
