@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minalign import bon, cli, console, data, dist, exact, plot, rewards, scores, stage
+from minalign import bon, cli, console, data, dist, exact, plot, precision, rewards, scores, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write
@@ -87,6 +87,8 @@ class Config:
     rows: int = flag(256, "responses written at a time, which bounds memory; other numbers draw other samples")
     seed: int = flag(1, "of sampling and of a task's prompts")
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
+    dtype: str = flag("auto", "of matrix products and weights; auto = bf16 where the hardware has it, but fp32 for "
+                      "nano", choices=("auto", *precision.DTYPES))  # fmt: skip
     # the rng and grammar tasks
     target: str = flag("uniform", f"rng: one of {', '.join(rng.DEFAULTS)}, or a file of lines `text probability`")
     grammar_reward: str = flag("animals", "grammar: its gold reward, animals, happy, length, words:SEED or table:SEED")
@@ -194,7 +196,8 @@ def find_scores(cfg: Config, here: Setting, policy: GPT2, base: str, tokenizer: 
                 raise UserError(f"--reward gold: {lacks}, or another reward.")
             found[name] = scores.of_texts(here.gold)
         elif spec == "likelihood":
-            ref = stage.load_policy(*stage.origin(cfg))[0].to(policy.device) if cfg.init else policy
+            ref = stage.load_policy(*stage.origin(cfg))[0] if cfg.init else policy
+            precision.place(ref, cfg.dtype, policy.device)
             found[name] = scores.likelihood(ref.requires_grad_(False), tokenizer, here.rule, cfg.rows)
         elif spec in scores.OVERLAP:
             found[name] = scores.overlap(spec)
@@ -203,7 +206,9 @@ def find_scores(cfg: Config, here: Setting, policy: GPT2, base: str, tokenizer: 
         elif ".py:" in spec:
             found[name] = scores.of_texts(rewards.from_file(spec))
         else:
-            found[name] = scores.of_texts(rewards.from_run(spec, shared, "" if cfg.samples else base, policy.device))
+            trained = rewards.from_run(spec, shared, "" if cfg.samples else base, policy.device)
+            trained.model.compute_in(policy.dtype)
+            found[name] = scores.of_texts(trained)
             shared = None
     return found
 
@@ -303,7 +308,7 @@ def main(argv: list[str]) -> None:
     device = pick_device(cfg.device)
     seed_everything(cfg.seed)
     policy, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    policy.to(device).eval().requires_grad_(False)
+    cfg.dtype = precision.place(policy.eval().requires_grad_(False), cfg.dtype, device)
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
     if cfg.task == "next_sentence":
         here.rule = next_sentence.stop_rule(tokenizer, cfg.max_response, cfg.min_response, cfg.illegal)

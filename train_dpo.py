@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import checkpoint, cli, data, dist, exact, lora, losses, plot, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, memory, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -131,7 +131,7 @@ def main(argv: list[str]) -> None:
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device).requires_grad_(False)
+    cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
     # data: pairs (chosen, rejected) of a task, labelled by its gold score and noise, or one's own
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
     rule, world, T = here.rule, here.world, cfg.temperature
@@ -166,6 +166,7 @@ def main(argv: list[str]) -> None:
     trained = stage.make_trainable(model, cfg)
     trained = dist.shard(trained, model, ref) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
     streams = {"noise": noise, "choice": choice}
@@ -203,13 +204,13 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
 
@@ -225,23 +226,25 @@ def main(argv: list[str]) -> None:
             model.train()
 
             # targets: the policy should prefer the chosen one more than the reference does
-            optimizer.zero_grad(set_to_none=True)
-            loss, policies, counts = 0.0, [], []
-            for rows in data.chunks(batch, cfg.micro_batch * dist.world()):
-                policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
-                part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
-                part.backward()
-                loss += part.item()
-                policies.append(policy.detach())
-                counts.append(tokens)
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss, policies, counts = 0.0, [], []
+                    for rows in data.chunks(batch, cfg.micro_batch * dist.world()):
+                        policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
+                        part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)
+                        scaler.scale(part).backward()
+                        loss += part.item()
+                        policies.append(policy.detach())
+                        counts.append(tokens)
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
             dist.average_gradients(trained.values())
+            scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
-            optimizer.step()
+            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            scaler.advance(optimizer)
             step += 1
 
             # log, evaluate, save
@@ -253,7 +256,7 @@ def main(argv: list[str]) -> None:
                 best.see(step, found)
                 metrics |= found
                 progress.set_postfix_str(f"held-out accuracy {found['eval/rewards/accuracies']:.3f}")
-            run.log(step, metrics)
+            run.log(step, metrics | scaler.log())
             progress.update()
             if cfg.dry_run:
                 progress.close()

@@ -9,7 +9,7 @@ Each step samples responses (on-policy, and some tempered, exploring or replayed
 log R(response) - log Z by balance losses (losses.py): SubTB compares the prefixes of a response, VarGrad the responses
 of one prompt. No value network, no baseline, no KL penalty. Differs from the reference: the empty response is
 impossible, not floored at -99; the stop at the maximal length has probability one; gradients come from one forward over
-given tokens, not through the sampler, of several prompts at once; the result is exact where responses can be listed.
+given tokens of several prompts, not through the sampler; the result is exact where responses can be listed.
 """
 import math
 import random
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import checkpoint, cli, data, dist, exact, lora, losses, plot, rewards, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, memory, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
-from minalign.generate import StopRule, generate, left_pad, prefix_logprobs
+from minalign.generate import StopRule, generate, left_pad, prefix_logprobs, rows_of
 from minalign.records import Record
 from minalign.replay import ReplayBuffer
 from minalign.respond import measure, probe, text_of
@@ -189,7 +189,7 @@ def main(argv: list[str]) -> None:
 
     # models: one frozen backbone; the policy is its adapter, the reference is the same weights without it
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device).requires_grad_(False)
+    cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
 
     # data: prompts; those of rng bring the distribution that is asked for
     conditions = rng.conditions(cfg, tokenizer, model.config.n_positions, device) if cfg.task == "rng" else []
@@ -214,6 +214,7 @@ def main(argv: list[str]) -> None:
     optimizer = torch.optim.AdamW([
         {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
         {"params": list(flow.parameters()), "peak": cfg.log_z_learning_rate, "weight_decay": 0.0}])
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     best, streams = stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
     trained = trained | {f"log_z.{name}": p for name, p in flow.named_parameters()}
     run = stage.open_run(cfg, "gfn", cfg.task, [*cfg.data, *cfg.eval_data, cfg.reward, *cfg.target])
@@ -233,10 +234,9 @@ def main(argv: list[str]) -> None:
     @torch.no_grad()
     def log_rewards(batch, prompts, prompt_mask, tokens, mask, lengths, T: float) -> Tensor:
         """Return log R of every prefix of n responses to each prompt of a batch (B, S); 0 where it is not known."""
-        n = len(tokens) // len(batch)
+        n, part = len(tokens) // len(batch), (prompts, prompt_mask, tokens, mask)
         if conditions:
             return torch.cat([conditions[i].log_reward(*x) for i, *x in zip(batch, tokens.split(n), lengths.split(n))])
-        part = (prompts, prompt_mask, tokens, mask)
         with lora.disabled(ref):
             log_ref = prefix_logprobs(ref, rule, *part, lengths, cfg.temperature)  # (B, S)
         if cfg.validator == "rule":
@@ -270,7 +270,7 @@ def main(argv: list[str]) -> None:
         return found, rows
 
     def save(step: int) -> None:
-        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         replay_tensors, replay_meta = buffer.pack()
         stage.save_policy(model, run.path, base, tokenizer)
         run.save(step, {**tensors, **replay_tensors, **best.tensors},
@@ -282,7 +282,7 @@ def main(argv: list[str]) -> None:
     best.check(before) if before else None
     if cfg.resume:
         step, tensors, meta = run.load()
-        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         buffer.unpack(tensors, meta["replay"])
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
@@ -304,7 +304,7 @@ def main(argv: list[str]) -> None:
             model.eval()
             factor, T = stage.learning_rate_factor(cfg, step), reward_temperature(cfg, step)
             batch, R = sorted(order.next()), rule.max_new_tokens
-            b, per = len(batch), max(1, cfg.micro_batch * dist.world() // N) if cfg.micro_batch else len(batch)
+            b, per = len(batch), memory.prompts_at_once(cfg, N)
             prompts, prompt_mask = left_pad([train[i].prompt for i in batch], rule.stop, device)
             replaying = n_replayed if all(keys[i] in buffer.entries for i in batch) else 0
             # Late steps need precision on what the policy says itself, so wandering decays with the learning rate.
@@ -327,35 +327,36 @@ def main(argv: list[str]) -> None:
 
             # targets: what log R(response) - log P(response) should all be equal to, and how far they are from it
             model.train()
-            t = torch.arange(R + 1, device=device)
-            least = torch.full_like(lengths, rule.min_new_tokens) if cfg.every_prefix else lengths
-            can_end = (t >= least[:, None]) & (t <= lengths[:, None])  # (B, S) where log R is known
+            t, least = torch.arange(R + 1, device=device), rule.min_new_tokens if cfg.every_prefix else lengths[:, None]
+            can_end = (t >= least) & (t <= lengths[:, None])  # (B, S) where log R is known
             rooted = cfg.objective == "subtb" and rule.min_new_tokens > 0  # s_0 cannot end, so log Z is its flow
             weight = losses.subtb_weight(can_end | (rooted & (t == 0)), cfg.subtb_lambda)
-            optimizer.zero_grad(set_to_none=True)
-            loss, ratios = 0.0, []
-            for some in torch.arange(b).split(per):
-                rows = (some[:, None] * N + torch.arange(N)).flatten()
-                part = prompts[some], prompt_mask[some], tokens[rows], mask[rows], lengths[rows]
-                log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
-                g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
-                if rooted or cfg.objective == "tb":
-                    mine, *asked = dist.split(*part[:2])
-                    with torch.no_grad(), lora.disabled(ref):
-                        hidden = ref.encode_prefix(*asked)[1]  # (b, D)
-                    log_z = mine.join(flow(hidden.float() / hidden.size(1))[:, 0])
-                part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
-                part_loss.backward()
-                loss += part_loss.item()
-                ratios.append(losses.terminal(g.detach(), lengths[rows]))
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss, ratios = 0.0, []
+                    for some in torch.arange(b).split(memory.prompts_at_once(cfg, N)):
+                        rows = rows_of(some, N)
+                        part = prompts[some], prompt_mask[some], tokens[rows], mask[rows], lengths[rows]
+                        log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
+                        g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
+                        if rooted or cfg.objective == "tb":
+                            mine, *asked = dist.split(*part[:2])
+                            with torch.no_grad(), lora.disabled(ref):
+                                hidden = ref.encode_prefix(*asked)[1]  # (b, D)
+                            log_z = mine.join(flow(hidden.float() / hidden.size(1))[:, 0])
+                        part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
+                        scaler.scale(part_loss).backward()
+                        loss += part_loss.item()
+                        ratios.append(losses.terminal(g.detach(), lengths[rows]))
 
             # update
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             dist.average_gradients(trained.values())
+            scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(best.trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
-            optimizer.step()
+            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            scaler.advance(optimizer)
             step += 1
 
             # log, evaluate, save
@@ -369,8 +370,7 @@ def main(argv: list[str]) -> None:
                 metrics |= found
                 steps = step if 0 < cfg.patience <= best.since else steps
             progress.set_postfix_str(f"loss {loss:.3g}, Var(log R - log P) {metrics['log_ratio_var']:.3g}")
-            run.log(step, metrics)
-            progress.update()
+            run.log(step, metrics | scaler.log()), progress.update()
             if cfg.dry_run:
                 progress.close()
                 print(f"dry run: one step, loss {loss:.4f}; nothing was saved")

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import checkpoint, cli, console, data, dist, exact, lora, losses, plot, rewards, stage
+from minalign import checkpoint, cli, console, data, dist, exact, lora, losses, memory, plot, precision, rewards, stage
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.generate import StopRule, generate, join, left_pad, score_states, states
+from minalign.generate import StopRule, generate, join, left_pad, rows_of, score_states, states
 from minalign.model import GPT2
 from minalign.respond import measure, text_of
 from minalign.run import check_finite, pick_device, seed_everything
@@ -152,9 +152,11 @@ def run_values(model: GPT2, adapter: str | None, prompts: Tensor, prompt_mask: T
     return part.join(values * mask)
 
 
-def rows_of(prompts: Tensor, n: int) -> Tensor:
-    """Return the rows of all n responses to some prompts."""
-    return (prompts[:, None] * n + torch.arange(n)).flatten()
+def observe(moved: Tensor, pg: Tensor, clipped: Tensor, nats: Tensor | None) -> dict[str, Tensor]:
+    """Return what is logged, a number a token. moved: (B, R) log-ratios. pg, clipped: of `losses.ppo_policy`."""
+    found = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(), "loss/policy_avg": pg,
+             "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}  # fmt: skip
+    return found if nats is None else found | {"policy/entropy_avg": nats}
 
 
 def main(argv: list[str]) -> None:
@@ -165,7 +167,7 @@ def main(argv: list[str]) -> None:
     seed_everything(cfg.seed)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of minibatches
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device).requires_grad_(False)
+    cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
     N = cfg.samples_per_prompt
     rule, world = here.rule, here.world  # world: all responses there are, so that the optimum is known
@@ -202,6 +204,7 @@ def main(argv: list[str]) -> None:
     rates = (trained, cfg.learning_rate), (value_trained, cfg.value_learning_rate or cfg.learning_rate)
     groups = [{"params": list(part.values()), "peak": rate} for part, rate in rates if part]
     optimizer = torch.optim.AdamW(groups, cfg.learning_rate, eps=cfg.adam_eps, weight_decay=cfg.weight_decay)
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     trained |= value_trained
     beta, best, streams = cfg.beta, stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
     order = data.Stream([len(record.prompt) for record in train], cfg.batch_size // N, cfg.seed)
@@ -223,7 +226,7 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta(), "beta": beta,
                                                      "updates": updates, "episodes": episodes})  # fmt: skip
 
@@ -233,7 +236,7 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]
@@ -252,7 +255,7 @@ def main(argv: list[str]) -> None:
             lengths = mask.sum(1)  # (B,)
             asked = [text for record in batch for text in [tokenizer.decode(record.prompt)] * N]
             texts = [text_of(tokenizer, ids[:n]) for ids, n in zip(tokens.tolist(), lengths.tolist())]
-            per = max(1, cfg.micro_batch * dist.world() // N) if cfg.micro_batch else len(batch)  # prompts in a forward
+            per = memory.prompts_at_once(cfg, N)
             with torch.no_grad():
                 parts = [(prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], mask[rows])
                          for some in torch.arange(len(batch)).split(per)]  # fmt: skip
@@ -273,6 +276,8 @@ def main(argv: list[str]) -> None:
                     values = torch.cat([run_policy(model, cfg, rule, *part, values=True)[2] for part in parts])
                 elif value_trained:
                     values = torch.cat([run_values(critic, critic_adapter, *part) for part in parts])
+                if cfg.dtype != "fp32":  # decoding rounds otherwise than training: ratios are of one kind of pass
+                    old_logprobs = torch.cat([run_policy(model, cfg, rule, *part)[0] for part in parts])
                 # 5. a reward a token: the KL's share, and the score on the token that ends the response
                 kl = torch.where(mask, losses.kl_estimate(old_logprobs, ref_logprobs, cfg.kl_estimator), 0)
                 non_score = -beta * kl if cfg.kl_in == "reward" else torch.zeros_like(kl)
@@ -293,36 +298,32 @@ def main(argv: list[str]) -> None:
             factor, stats = stage.learning_rate_factor(cfg, step), []
             for epoch in range(cfg.epochs):
                 for part in torch.tensor(choice.sample(range(len(batch)), len(batch))).chunk(cfg.minibatches):
-                    optimizer.zero_grad(set_to_none=True)
-                    count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
-                    for some in part.split(per):
-                        micro = (prompts[some], prompt_mask[some], tokens[rows := rows_of(some, N)], m := mask[rows])
-                        logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
-                        pg, clipped = losses.ppo_policy(logprobs, old_logprobs[rows], advantages[rows], cfg.clip)
-                        loss = losses.masked_mean(pg, m, count)
-                        if cfg.kl_in == "loss":
-                            anchor = losses.kl_estimate(logprobs, ref_logprobs[rows], cfg.kl_estimator)
-                            loss = loss + beta * losses.masked_mean(anchor, m, count)
-                        if cfg.entropy_coef:
-                            loss = loss - cfg.entropy_coef * losses.masked_mean(nats, m, count)
-                        if value_trained:
-                            if not shared:  # a network of its own: the policy's graph is done with, its memory free
-                                loss.backward()
-                                loss, v = 0.0, run_values(critic, critic_adapter, *micro)
-                            bound = cfg.value_clip or torch.inf
-                            vl, v_clipped = losses.ppo_value(v, values[rows], returns[rows], bound)
-                            loss = loss + cfg.value_coef * losses.masked_mean(vl, m, count)
-                        loss.backward()
-                        with torch.no_grad():
-                            moved = logprobs - old_logprobs[rows]
-                            off = max(off, moved[m].abs().max().item())
-                            seen = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(),
-                                    "loss/policy_avg": pg, "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}
-                            if value_trained:
-                                seen |= {"loss/value_avg": vl, "val/clipfrac_avg": v_clipped.float()}
-                            if cfg.entropy_coef:
-                                seen["policy/entropy_avg"] = nats
-                            stat.update({key: losses.masked_mean(x, m, count).item() for key, x in seen.items()})
+                    for attempt in memory.Attempts(cfg, optimizer):
+                        with attempt:
+                            count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
+                            for some in part.split(memory.prompts_at_once(cfg, N)):
+                                old = old_logprobs[rows := rows_of(some, N)]
+                                micro = (prompts[some], prompt_mask[some], tokens[rows], m := mask[rows])
+                                logprobs, nats, v = run_policy(model, cfg, rule, *micro, cfg.entropy_coef > 0, shared)
+                                pg, clipped = losses.ppo_policy(logprobs, old, advantages[rows], cfg.clip)
+                                loss = losses.masked_mean(pg, m, count)
+                                if cfg.kl_in == "loss":
+                                    anchor = losses.kl_estimate(logprobs, ref_logprobs[rows], cfg.kl_estimator)
+                                    loss = loss + beta * losses.masked_mean(anchor, m, count)
+                                if cfg.entropy_coef:
+                                    loss = loss - cfg.entropy_coef * losses.masked_mean(nats, m, count)
+                                seen = observe(logprobs.detach() - old, pg, clipped, nats)
+                                off = max(off, (logprobs - old)[m].abs().max().item())
+                                if value_trained:
+                                    if not shared:  # its own network: the policy's graph is done with, its memory free
+                                        scaler.scale(loss).backward()
+                                        loss, v = 0.0, run_values(critic, critic_adapter, *micro)
+                                    bound = cfg.value_clip or torch.inf
+                                    vl, v_clipped = losses.ppo_value(v, values[rows], returns[rows], bound)
+                                    loss = loss + cfg.value_coef * losses.masked_mean(vl, m, count)
+                                    seen |= {"loss/value_avg": vl, "val/clipfrac_avg": v_clipped.float()}
+                                scaler.scale(loss).backward()
+                                stat.update({key: losses.masked_mean(x, m, count).item() for key, x in seen.items()})
                     stat["val/ratio_var"] = max(0.0, stat.pop("ratio_square") - stat["val/ratio"] ** 2)
                     stats.append(stat)
                     if step == 0 and epoch == 0 and len(stats) == 1 and off > 1e-2:
@@ -331,12 +332,13 @@ def main(argv: list[str]) -> None:
                     updates += 1
                     dist.average_gradients(trained.values())
                     norms = []
+                    scaler.unscale_(optimizer)
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak"] * factor
                         group["eps"] = cfg.adam_eps / (math.sqrt(1 - 0.999**updates) if cfg.tf_adam else 1)
                         norms.append(dist.clip_gradients(group["params"], cfg.max_grad_norm))
-                    check_finite(step + 1, grad_norm=torch.stack(norms))
-                    optimizer.step()
+                    check_finite(step + 1, grad_norm=scaler.guarded(torch.stack(norms)))
+                    scaler.advance(optimizer)
                 if cfg.stop_kl and stats[-1]["policy/approxkl_avg"] > cfg.stop_kl:
                     break
             step, episodes = step + 1, episodes + len(tokens)
@@ -367,7 +369,7 @@ def main(argv: list[str]) -> None:
                 best.see(step, found)
                 metrics |= found
             progress.set_postfix_str(f"score {metrics['objective/scores']:.3f}, KL {metrics['objective/kl']:.2f}")
-            run.log(step, metrics)
+            run.log(step, metrics | scaler.log())
             progress.update()
             if cfg.dry_run:
                 progress.close()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import checkpoint, cli, data, dist, lora, losses, metrics, plot, stage
+from minalign import checkpoint, cli, data, dist, lora, losses, memory, metrics, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.errors import UserError
@@ -148,7 +148,7 @@ def main(argv: list[str]) -> None:
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
     start = stage.origin(cfg) if cfg.eval_only else (cfg.model, cfg.init)
     model, tokenizer, base = stage.load_policy(*start, reward_model=True)
-    model.to(device).requires_grad_(False)
+    cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
     # data: comparisons of a task, labelled by its gold score and noise, or one's own
     here, ceilings = setting(cfg.task, tokenizer, cfg.max_response, device), {}
     rule, kinds = here.rule, ("pair", "best", "ranking")
@@ -197,12 +197,14 @@ def main(argv: list[str]) -> None:
 
     if cfg.eval_only:
         reward_model = from_run(cfg.init, shared_base=base, device=device, flag="--init")
+        reward_model.model.compute_in(model.dtype)
         head = reward_model.head
     else:
         normalise()
         head.log_odds.fill_(1.0)  # training starts from rewards of variance 1, taken as log-odds
     trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
     streams = {"noise": noise, "choice": choice}
@@ -213,7 +215,7 @@ def main(argv: list[str]) -> None:
 
     def save(step: int) -> None:
         export()
-        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
     if cfg.keep_best:
@@ -221,7 +223,7 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
 
@@ -234,25 +236,27 @@ def main(argv: list[str]) -> None:
             batch = [train[i] for i in order.next()]
 
             # targets: the preferred response's reward should be the higher one
-            optimizer.zero_grad(set_to_none=True)
-            loss = right = compared = 0.0
-            for group in grouped(batch):
-                for micro in data.chunks(group, cfg.micro_batch * dist.world()):
-                    rewards = score(reward_model, micro)  # (b, K)
-                    part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
-                    part.backward()
-                    loss += part.item()
-                    for encoded, found in zip(micro, rewards.detach().cpu()):
-                        wins, n, _ = judged(encoded.record, found)
-                        right, compared = right + wins, compared + n
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss = right = compared = 0.0
+                    for group in grouped(batch):
+                        for micro in data.chunks(group, cfg.micro_batch * dist.world()):
+                            rewards = score(reward_model, micro)  # (b, K)
+                            part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
+                            scaler.scale(part).backward()
+                            loss += part.item()
+                            for encoded, found in zip(micro, rewards.detach().cpu()):
+                                wins, n, _ = judged(encoded.record, found)
+                                right, compared = right + wins, compared + n
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
             dist.average_gradients(trained.values())
+            scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
-            optimizer.step()
+            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            scaler.advance(optimizer)
             step += 1
 
             # log, evaluate, save
@@ -263,7 +267,7 @@ def main(argv: list[str]) -> None:
                 best.see(step, found)
                 row |= found
                 progress.set_postfix_str(f"held-out accuracy {found['eval/accuracy']:.3f}")
-            run.log(step, row)
+            run.log(step, row | scaler.log())
             progress.update()
             if cfg.dry_run:
                 progress.close()

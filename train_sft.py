@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from minalign import checkpoint, cli, data, dist, exact, lora, losses, plot, stage
+from minalign import checkpoint, cli, data, dist, exact, lora, losses, memory, plot, precision, stage
 from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.generate import StopRule, join, left_pad, score, states
@@ -105,7 +105,7 @@ def main(argv: list[str]) -> None:
     seed_everything(cfg.seed)
     noise = torch.Generator().manual_seed(cfg.seed)  # of sampling
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
-    model.to(device)
+    cfg.dtype = stage.place(model, cfg, device)
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target)
     rule, world = here.rule, here.world
 
@@ -146,12 +146,13 @@ def main(argv: list[str]) -> None:
     trained = stage.make_trainable(model, cfg)
     trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+    scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
     streams = {"noise": noise}
 
     def save(step: int) -> None:
         stage.save_policy(model, run.path, base, tokenizer)
-        tensors, meta = checkpoint.pack_training(trained, optimizer, streams)
+        tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
     if before:
@@ -159,7 +160,7 @@ def main(argv: list[str]) -> None:
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
-        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams)
+        checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
 
@@ -173,23 +174,25 @@ def main(argv: list[str]) -> None:
             count = sum(len(ids) for record in batch for ids in record.responses)  # that have a loss
 
             # targets: the response's own tokens; the loss of a micro-batch is its share of the step's
-            optimizer.zero_grad(set_to_none=True)
-            loss = 0.0
-            for micro in data.chunks(batch, cfg.micro_batch * dist.world()):
-                prompts, prompt_mask, tokens, mask = collate(micro, device)
-                logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
-                                    prompt_mask=prompt_mask)  # fmt: skip
-                part = -losses.masked_mean(logprobs, mask, count)
-                part.backward()
-                loss += part.item()
+            for attempt in memory.Attempts(cfg, optimizer):
+                with attempt:
+                    loss = 0.0
+                    for micro in data.chunks(batch, cfg.micro_batch * dist.world()):
+                        prompts, prompt_mask, tokens, mask = collate(micro, device)
+                        logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
+                                            prompt_mask=prompt_mask)  # fmt: skip
+                        part = -losses.masked_mean(logprobs, mask, count)
+                        scaler.scale(part).backward()
+                        loss += part.item()
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
             dist.average_gradients(trained.values())
+            scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
-            optimizer.step()
+            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            scaler.advance(optimizer)
             step += 1
 
             # log, evaluate, save
@@ -200,7 +203,7 @@ def main(argv: list[str]) -> None:
                 best.see(step, found)
                 metrics |= found
                 progress.set_postfix_str(f"held-out loss {found['eval/loss']:.4f}")
-            run.log(step, metrics)
+            run.log(step, metrics | scaler.log())
             progress.update()
             if cfg.dry_run:
                 progress.close()

@@ -192,20 +192,22 @@ def unpack_rng(tensors: dict[str, Tensor], meta: dict, **generators: torch.Gener
             generator.setstate((version, tuple(tensors[f"rng.{name}"].tolist()), gauss))
 
 
-def pack_training(trained: dict[str, Tensor], optimizer, streams: dict) -> tuple[dict[str, Tensor], dict]:
-    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams.
+def pack_training(trained: dict[str, Tensor], optimizer, streams: dict, scaler) -> tuple[dict[str, Tensor], dict]:
+    """Return the (tensors, meta) that `Run.save` needs to continue: weights, optimizer, random streams, loss scale.
 
     streams: name -> torch.Generator or random.Random.
     """
     tensors, meta = pack_optimizer(optimizer)
     rng_tensors, rng_meta = pack_rng(**streams)
-    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta}
+    return {**trained, **tensors, **rng_tensors}, {"optimizer": meta, "rng": rng_meta, "scaler": scaler.state_dict()}
 
 
-def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict):
+def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict,
+                    scaler) -> None:  # fmt: skip
     """Put back what `pack_training` returned."""
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(dist.like(tensors[name], parameter))
     unpack_optimizer(optimizer, tensors, meta["optimizer"])
     unpack_rng(tensors, meta["rng"], **streams)
+    scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none

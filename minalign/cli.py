@@ -24,6 +24,7 @@ from typing import Any
 
 from minalign import dist
 from minalign.errors import UserError
+from minalign.memory import ADVICE, ran_out
 
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -122,6 +123,13 @@ def main(fn: Callable[[list[str]], Any]) -> None:
         if dist.rank():  # an error of all processes is told by the first one: torchrun then ends the others meanwhile
             time.sleep(3)
         print(f"error: {f'process {dist.rank()}: ' * (dist.rank() > 0)}{error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        sys.stdout.flush()
+        first = (str(error).splitlines() or ["of the process"])[0][:160]
+        print(f"error: out of memory: {first}\n{ADVICE}\n--resume continues from the last checkpoint.", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minalign.cache import KVCache
 from minalign.errors import UserError
 from minalign.generate import Samples, StopRule, id_mask
-from minalign.model import GPT2, KVCache
+from minalign.model import GPT2
 
 
 @dataclass

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minalign import dist
+from minalign.cache import KVCache
 from minalign.losses import whole_logprobs
-from minalign.model import GPT2, KVCache
+from minalign.model import GPT2
 
 CROWD = 0.75  # finished rows leave the batch once less than this share is being written: that copies the cache
 
@@ -209,6 +210,11 @@ def states(
         return first, first.new_zeros(tokens.size(0), 0, first.size(1))
     # Right padding needs no mask: a real token never sees what comes after it, and padded positions are not used.
     return first, model(read, cache=prefix.expand(tokens.size(0) // prompts.size(0)))
+
+
+def rows_of(prompts: Tensor, n: int) -> Tensor:
+    """Return the rows of all n responses to some prompts, given by their numbers."""
+    return (prompts[:, None] * n + torch.arange(n)).flatten()
 
 
 def join(first: Tensor, later: Tensor) -> Tensor:

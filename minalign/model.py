@@ -9,6 +9,7 @@ Shapes: B batch, T tokens, P prompt, R response, N samples per prompt, D width, 
 Dropout of the backbone is left out on purpose: a log-prob must not depend on a coin (LoRA has its own, on its branch).
 """
 
+import contextlib
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from minalign import lora
+from minalign.cache import Prefix, Recorder, attention
+from minalign.precision import Head, Linear
 
 ACTIVATIONS = {
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),  # the tanh form is GPT-2's; exact GELU differs by up to 5e-4
@@ -47,117 +52,11 @@ class GPT2Config:
     eos_token_id: int | None = None
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Attend to the tokens themselves: q, k, v (B, H, T, w), mask (B or 1, 1, T, T) bool, None = causal."""
-    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None and q.size(2) > 1, scale=scale)
-
-
-class Prefix:
-    """Keys and values of b prompts, which the tokens of n responses to each attend to: B = b n rows, prompt 0's first.
-
-    Nothing in it is ever written, so gradients flow through it. keys, values: per layer (b, H, P, head width w).
-    mask: (b, P) bool, True on real tokens, or None where no row is padded.
-    """
-
-    def __init__(self, keys: list[Tensor], values: list[Tensor], mask: Tensor | None = None, n: int = 1):
-        self.keys, self.values, self.mask, self.n = keys, values, mask, n
-        self.written = 0  # tokens of each response that are stored beside them
-
-    @property
-    def counts(self) -> Tensor | int:
-        """The real tokens before each row's next one: (B, 1), or a number where no prompt is padded."""
-        if self.mask is None:
-            return self.written + (self.keys[0].size(2) if self.keys else 0)
-        return self.written + self.mask.sum(1, keepdim=True).repeat_interleave(self.n, 0)
-
-    def expand(self, n: int) -> "Prefix":
-        """Return this prefix for n responses a prompt; nothing is copied."""
-        return Prefix(self.keys, self.values, self.mask, n)
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all keys and values of the responses (B, H, t, w), those of the new tokens (k, v) last."""
-        return k, v
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        """Attend to the prompts and to the responses' own tokens under one softmax.
-
-            y = (sum_prompt e^s v + sum_own e^s v) / (sum_prompt e^s + sum_own e^s),   s = q . k scale - max
-
-        The n responses of a prompt ask it together, as n T queries, so it is neither copied nor read n times.
-        q, k, v: (B, H, T, w) of the new tokens. mask: (B or 1, 1, T, t) bool over the responses' tokens, None = causal.
-        """
-        keys, values, (B, H, T, w) = self.keys[layer], self.values[layer], q.shape
-        b, n, P = keys.size(0), self.n, keys.size(2)
-
-        def together(x):  # (B, H, T, .) -> (b, H, n T, .)
-            return x.view(b, n, H, T, -1).transpose(1, 2).reshape(b, H, n * T, -1)
-
-        def apart(x):  # and back
-            return x.view(b, H, n, T, -1).transpose(1, 2).reshape(B, H, T, -1)
-
-        k, v = self.extend(layer, k, v)
-        if mask is None and T > 1:
-            mask = torch.ones(1, 1, T, k.size(2), dtype=torch.bool, device=q.device).tril(k.size(2) - T)
-        if T > 1 and (n == 1 or T > 2 * w):  # T scores of a key take more memory than the copy that SDPA needs
-            seen = torch.ones(B, P, dtype=torch.bool, device=q.device) if self.mask is None else self.mask
-            seen = seen.repeat_interleave(B // len(seen), 0)[:, None, None].expand(B, 1, T, P)
-            k, v = (torch.cat([old.repeat_interleave(n, 0), new], 2) for old, new in ((keys, k), (values, v)))
-            return F.scaled_dot_product_attention(q, k, v, torch.cat([seen, mask.expand(B, 1, T, -1)], 3), scale=scale)
-        own = (q @ k.transpose(-1, -2)).float() * scale  # (B, H, T, t)
-        if mask is not None:
-            own = own.masked_fill(~mask, -torch.inf)
-        asked = (together(q) @ keys.transpose(-1, -2)).float() * scale  # (b, H, n T, P)
-        if self.mask is not None:
-            asked = asked.masked_fill(~self.mask[:, None, None], -torch.inf)
-        top = torch.maximum(own.amax(-1, keepdim=True), apart(asked.amax(-1, keepdim=True))).detach()
-        own, asked = (own - top).exp(), (asked - together(top)).exp()
-        total = own.sum(-1, keepdim=True) + apart(asked.sum(-1, keepdim=True))
-        return (own.to(v.dtype) @ v + apart(asked.to(v.dtype) @ values)) / total.to(v.dtype)
-
-
-class _Recorder(Prefix):
-    """A prefix under construction: keeps the keys and values that pass through."""
-
-    def __init__(self):
-        super().__init__([], [])
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        self.keys.append(k)
-        self.values.append(v)
-        return attention(q, k, v, mask, scale)
-
-
-class KVCache(Prefix):
-    """A prefix, and room for `room` tokens of each response, written in place: for decoding without gradients."""
-
-    def __init__(self, prefix: Prefix, room: int):
-        super().__init__(prefix.keys, prefix.values, prefix.mask, prefix.n)
-        b, H, _, w = prefix.keys[0].shape
-        self.own = [k.new_empty(2, b * self.n, H, room, w) for k in prefix.keys]  # keys and values, per layer
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        end, own = self.written + k.size(2), self.own[layer]
-        own[0, :, :, self.written : end], own[1, :, :, self.written : end] = k, v
-        if layer == len(self.own) - 1:
-            self.written = end
-        return own[0, :, :, :end], own[1, :, :, :end]
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep these rows, in this order; the others are finished. rows: int64 indices, (b', n'): n' of one prompt in
-        each line, or (B',), each with a prompt of its own."""
-        rows = rows.view(len(rows), -1)
-        prompts, n = rows[:, 0] // self.n, rows.size(1)
-        self.own, self.n = [x[:, rows.flatten()] for x in self.own], n
-        if not torch.equal(prompts, torch.arange(self.keys[0].size(0), device=rows.device)):
-            self.keys, self.values = [k[prompts] for k in self.keys], [v[prompts] for v in self.values]
-            self.mask = None if self.mask is None else self.mask[prompts]
-
-
 class Attention(nn.Module):
     def __init__(self, config: GPT2Config, layer: int):
         super().__init__()
-        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
         self.n_head, self.layer = config.n_head, layer
         self.scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
         if config.scale_attn_by_inverse_layer_idx:
@@ -175,8 +74,8 @@ class MLP(nn.Module):
     def __init__(self, config: GPT2Config):
         super().__init__()
         inner = config.n_inner or 4 * config.n_embd
-        self.c_fc = nn.Linear(config.n_embd, inner)
-        self.c_proj = nn.Linear(inner, config.n_embd)
+        self.c_fc = Linear(config.n_embd, inner)
+        self.c_proj = Linear(inner, config.n_embd)
         self.activation = ACTIVATIONS[config.activation_function]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -184,6 +83,8 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    dtype: torch.dtype | None = None  # of matrix products, None = that of x; the residual stream x has its own
+
     def __init__(self, config: GPT2Config, layer: int):
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
@@ -192,8 +93,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), mask, cache)
-        return x + self.mlp(self.ln_2(x))
+        x = x + self.attn(self.ln_1(x).to(self.dtype or x.dtype), mask, cache)
+        return x + self.mlp(self.ln_2(x).to(self.dtype or x.dtype))
 
 
 def _embedding(n: int, width: int) -> nn.Embedding:
@@ -206,6 +107,9 @@ def _embedding(n: int, width: int) -> nn.Embedding:
 class GPT2(nn.Module):
     """GPT-2 with a tied (or explicit) output head and optional scalar heads (`add_head`)."""
 
+    dtype = torch.float32  # of matrix products, see `compute_in`
+    checkpointing = False  # less memory for training, a third more time: see `_run_again_later`
+
     def __init__(self, config: GPT2Config):
         super().__init__()
         self.config = config
@@ -217,7 +121,7 @@ class GPT2(nn.Module):
                 ln_f=nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon),
             )
         )
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head = Head(config.n_embd, config.vocab_size, bias=False)
         self.heads = nn.ModuleDict()
         self.apply(self._init)
         for name, weight in self.named_parameters():
@@ -236,6 +140,19 @@ class GPT2(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.transformer.wte.weight.device
+
+    def compute_in(self, dtype: torch.dtype, store: bool = True) -> None:
+        """Multiply matrices in `dtype`: fp32, bf16 or fp16; store: keep those of the blocks in it, too.
+
+        In fp32 stay the residual stream, layer norms, adapters, scalar heads, logits, and the embedding, which is the
+        output head's matrix as well.
+        """
+        self.dtype = self.lm_head.dtype = dtype
+        for block in self.transformer.h:
+            block.dtype = dtype
+            for layer in block.modules() if store else ():
+                if isinstance(layer, nn.Linear):
+                    layer.to(dtype)
 
     def add_head(self, name: str, std: float) -> nn.Linear:
         """Add a trainable scalar head, weight N(0, std^2), bias 0; `model.heads[name](hidden)` is (B, T, 1)."""
@@ -259,8 +176,20 @@ class GPT2(nn.Module):
         attn_mask = self._mask(tokens.size(1), mask, cache)
         x = self.transformer.wte(tokens) + self.transformer.wpe(positions)  # (B, T, D)
         for block in self.transformer.h:
-            x = block(x, attn_mask, cache)
+            if self.checkpointing and torch.is_grad_enabled():
+                x = self._run_again_later(block, x, attn_mask, cache)
+            else:
+                x = block(x, attn_mask, cache)
         return self.transformer.ln_f(x)
+
+    def _run_again_later(self, block: Block, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
+        """Run a block and keep nothing but x for the backward pass, which runs it again (Chen et al. 2016)."""
+        adapter = lora.active(block)  # by then another one may be active: a value network's pass ends before backward
+
+        def contexts():
+            return contextlib.nullcontext(), lora.use(block, adapter)
+
+        return checkpoint(block, x, mask, cache, use_reentrant=False, context_fn=contexts)
 
     def _positions(self, tokens: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
         if mask is None:
@@ -290,7 +219,7 @@ class GPT2(nn.Module):
         """
         if mask is not None and bool(mask.all()):
             mask = None
-        prefix = _Recorder()
+        prefix = Recorder()
         hidden = self(tokens, mask, cache=prefix)
         return Prefix(prefix.keys, prefix.values, mask), hidden[:, -1]
 

@@ -28,7 +28,7 @@ from minalign.files import atomic_write, read_json, write_tensors
 from minalign.generate import StopRule, join, left_pad, states
 from minalign.hub import find_model, read_tensors
 from minalign.model import GPT2
-from minalign.stage import adapter_base, copy_for, frozen_blocks, load_policy, make_trainable, share_kept
+from minalign.stage import adapter_base, copy_for, frozen_blocks, kept, load_policy, make_trainable
 from minalign.tokenizer import Tokenizer
 
 
@@ -201,6 +201,18 @@ def make_critic(model: GPT2, cfg, reward_model: RewardModel | None) -> GPT2:
     return model
 
 
+def share_kept(model: GPT2, other: GPT2, cfg) -> None:
+    """Let another model of one family use the memory of those untrained weights of `model` that it has, too.
+
+    A reward model that was trained from the same SFT run with the same --freeze_layers then adds only its own blocks.
+    """
+    untrained = set(map(id, kept(model, cfg)))
+    mine = {name: p for name, p in model.named_parameters() if id(p) in untrained}
+    for name, p in other.named_parameters():
+        if name in mine and mine[name].dtype == p.dtype and torch.equal(mine[name], p):
+            p.data = mine[name].data
+
+
 def choose(
     spec: str, gold: Callable | None, model: GPT2, cfg, base: str, device: torch.device
 ) -> tuple[Callable | None, RewardModel | None]:
@@ -215,6 +227,7 @@ def choose(
         return gold, None
     found = from_run(spec, model if cfg.lora_rank else None, base, device)
     if found.model is not model:
+        found.model.compute_in(model.dtype, store=bool(cfg.lora_rank))
         share_kept(model, found.model, cfg)
     return found, found
 

@@ -41,7 +41,8 @@ from minalign.errors import UserError
 from minalign.files import atomic_write, disk_errors, plain, read_json
 
 # Settings that may change when a run is resumed; any other would make it a different run.
-FREE = {"out", "resume", "overwrite", "steps", "device", "compile", "shard", "plot", "save_every", "log_every"}
+FREE = {"out", "resume", "overwrite", "steps", "device", "micro_batch", "checkpoint", "compile", "shard", "plot",
+        "save_every", "log_every"}  # fmt: skip
 LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
 
 

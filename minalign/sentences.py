@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from minalign import plot
+from minalign.cache import KVCache
 from minalign.decoding import beam_search
 from minalign.encoders import sentence_encoder
 from minalign.files import atomic_write, plain
 from minalign.generate import StopRule, generate, left_pad, score
 from minalign.metrics import bootstrap, embedding_diversity
-from minalign.model import GPT2, KVCache
+from minalign.model import GPT2
 from minalign.respond import text_of
 from minalign.run import pick_device
 from minalign.stage import load_policy

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, console, dist, hub, lora
+from minalign import adapters, cli, console, dist, hub, lora, memory, precision
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import read_json
@@ -38,6 +38,10 @@ class StageConfig:
     eval_only: bool = flag(False, "train nothing: evaluate the model, or --init beside what that run started from")
     dry_run: bool = flag(False, "show settings and three records, take one step, save nothing")
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
+    dtype: str = flag("auto", "of matrix products, and of frozen weights; auto = bf16 where the hardware has it, but "
+                      "fp32 for nano; weights in training (--lora_rank 0) stay fp32",
+                      choices=("auto", *precision.DTYPES))  # fmt: skip
+    checkpoint: bool = flag(False, "keep only what enters each block for the backward pass, which runs it again")
     shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
@@ -48,7 +52,8 @@ class StageConfig:
     # optimisation
     steps: int = flag(300, "optimizer steps; of PPO rollouts, each with epochs x minibatches of them")
     batch_size: int = flag(32, "records a step")
-    micro_batch: int = flag(0, "records (PPO: responses of whole prompts) in a forward pass; gradients add up, 0 = all")
+    micro_batch: str = flag("0", "records (PPO, GFN: responses of whole prompts) in a forward pass; gradients add up; "
+                            "0 = all, auto = all, and half as many whenever memory runs out")  # fmt: skip
     learning_rate: float = flag(1e-3, "AdamW's, at its peak")
     schedule: str = flag("cosine", "of the learning rate after the warm-up, falling to 0 at the end",
                          choices=("constant", "linear", "cosine"))  # fmt: skip
@@ -68,6 +73,7 @@ class StageConfig:
     keep_best: str | None = flag(None, "keep the weights of the evaluation with the best value of this metric")
 
     def __post_init__(self):
+        self.micro_batch, self.auto_micro_batch = memory.read_size(self.micro_batch)
         self.plot = self.plot and not dist.rank()  # one of several processes draws
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
@@ -79,6 +85,11 @@ class StageConfig:
         dist.check_shares(self.batch_size, getattr(self, "samples_per_prompt", 1))
         if self.shard != "none" and dist.world() == 1:
             raise UserError("--shard fsdp divides the weights among processes: start several with torchrun.")
+        if self.shard != "none" and self.dtype in ("bf16", "fp16"):
+            raise UserError(f"--shard {self.shard} divides weights in fp32: leave out --dtype {self.dtype}.")
+        if self.auto_micro_batch and dist.world() > 1:
+            raise UserError("--micro_batch auto is for one process: the others would wait for the one that ran out; "
+                            "give a number.")  # fmt: skip
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
@@ -196,16 +207,6 @@ def copy_for(model: GPT2, cfg) -> GPT2:
     return copy.deepcopy(model, {id(p): p for p in kept(model, cfg)})
 
 
-def share_kept(model: GPT2, other: GPT2, cfg) -> None:
-    """Let another model of one family use the memory of those untrained weights of `model` that it has, too.
-
-    A reward model that was trained from the same SFT run with the same --freeze_layers then adds only its own blocks.
-    """
-    untrained = set(map(id, kept(model, cfg)))
-    mine = {name: p for name, p in model.named_parameters() if id(p) in untrained}
-    for name, p in other.named_parameters():
-        if name in mine and mine[name].dtype == p.dtype and torch.equal(mine[name], p):
-            p.data = mine[name].data
 
 
 class Best:
@@ -257,16 +258,17 @@ class Best:
 
 
 def load_policy(
-    model: str, init: str | None = None, dtype: torch.dtype = torch.float32, reward_model: bool = False
+    model: str, init: str | None = None, reward_model: bool = False
 ) -> tuple[GPT2, Tokenizer, str]:
     """Load `--model`, or the result of an earlier run (`--init RUN`), as a plain GPT-2 with nothing left to switch off.
 
     An adapter is merged into the weights, so that the next stage's "adapter off" is the previous stage. Returns the
     model, its tokenizer, and the name of the original base, relative to which adapters are saved. reward_model: the
-    run may have trained one, whose backbone is what is wanted.
+    run may have trained one, whose backbone is what is wanted. All in fp32: sums of weights and adapters are rounded
+    once, by `precision.place`.
     """
     if init is None:
-        return _checked(hub.from_pretrained(model, dtype), Tokenizer.from_folder(hub.find_model(model)), model)
+        return _checked(hub.from_pretrained(model), Tokenizer.from_folder(hub.find_model(model)), model)
     folder = Path(init).expanduser()
     if not folder.is_dir():
         raise UserError(f"--init {init}: expected the folder of an earlier run; there is no such folder.")
@@ -274,15 +276,21 @@ def load_policy(
         raise UserError(f"--init {init}: expected a policy, found a reward model; train_ppo.py takes it as --reward.")
     if (folder / "adapter_config.json").is_file():
         base = adapter_base(folder) or model
-        policy = hub.from_pretrained(base, dtype)
+        policy = hub.from_pretrained(base)
         adapters.load_adapter(policy, folder)
         return _checked(lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base)
     if (folder / "config.json").is_file():
-        return _checked(hub.from_pretrained(str(folder), dtype), Tokenizer.from_folder(folder), str(folder))
+        return _checked(hub.from_pretrained(str(folder)), Tokenizer.from_folder(folder), str(folder))
     raise UserError(
         f"--init {init}: expected adapter_config.json (LoRA) or config.json (a full model) in it; found neither.\n"
         "A run writes them when it saves; an interrupted one can be continued with --resume."
     )
+
+
+def place(model: GPT2, cfg, device: torch.device) -> str:
+    """Bring a model that was just loaded to the device and into --dtype; return its name, not auto."""
+    model.checkpointing = cfg.checkpoint
+    return precision.place(model, "fp32" if cfg.shard != "none" else cfg.dtype, device, store=cfg.lora_rank > 0)
 
 
 def adapter_base(folder: Path) -> str:
@@ -299,7 +307,9 @@ def reference(model: GPT2, cfg) -> GPT2:
     for those of --freeze_layers, which it shares. With --eval_only it is what the run in --init started from.
     """
     if cfg.eval_only and cfg.init:
-        return load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
+        ref = load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
+        ref.compute_in(model.dtype)
+        return ref
     return model if cfg.lora_rank else copy_for(model, cfg)
 
 

@@ -113,10 +113,10 @@ def logprobs(model: GPT2, prompt: list[int], response: list[int]) -> torch.Tenso
 
 def check_every_flag_is_read(script):
     """Each field of the Config is read somewhere in the script, or in the library on its behalf."""
-    from minalign import rewards
+    from minalign import memory, rewards
     from minalign.tasks import setting
 
-    files = [Path(module.__file__) for module in (script, stage, rewards, setting)]
+    files = [Path(module.__file__) for module in (script, stage, rewards, setting, memory)]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     read = {node.attr for node in attributes if ast.unparse(node.value) in ("cfg", "given")}

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from minalign.cache import KVCache
 from minalign.generate import generate, score
 from minalign.lora import add_adapter
-from minalign.model import GPT2, GPT2Config, KVCache
+from minalign.model import GPT2, GPT2Config
 
 STOP = 5
 

@@ -14,8 +14,9 @@ import train_dpo
 import train_gfn
 import train_ppo
 import train_sft
-from minalign import checkpoint, cli, stage
+from minalign import checkpoint, cli, rewards, stage
 from minalign.errors import UserError
+from minalign.precision import Scaler
 from minalign.stage import Best, StageConfig
 
 
@@ -146,13 +147,13 @@ def test_untrained_weights_are_shared_where_they_are_equal(make_model):
         with torch.no_grad():
             other.get_parameter(changed)[0] += 1
         before = {name: p.clone() for name, p in other.named_parameters()}
-        stage.share_kept(model, other, cfg)
+        rewards.share_kept(model, other, cfg)
         for name, p in other.named_parameters():
             one = name != changed and any(f".{part}." in name for part in shared)
             assert (p.data_ptr() == model.get_parameter(name).data_ptr()) == one, name
             assert torch.equal(p, before[name])
     other = make_model(std=0.0).bfloat16()  # zeros are equal to zeros of any type
-    stage.share_kept(make_model(std=0.0), other, cfg)
+    rewards.share_kept(make_model(std=0.0), other, cfg)
     assert all(p.dtype == torch.bfloat16 for p in other.parameters())
 
 
@@ -248,9 +249,9 @@ def test_training_goes_on_bit_for_bit(make_model):
         model = make_model(seed=4)
         trained = stage.make_trainable(model, StageConfig(lora_rank=2))
         streams = {"noise": torch.Generator().manual_seed(7), "choice": random.Random(7)}
-        return model, trained, torch.optim.AdamW(trained.values(), 0.05), streams
+        return model, trained, torch.optim.AdamW(trained.values(), 0.05), streams, Scaler("cpu", enabled=False)
 
-    def steps(n, model, trained, optimizer, streams):
+    def steps(n, model, trained, optimizer, streams, scaler):
         drawn = []
         for _ in range(n):
             tokens = torch.randint(0, 67, (2, 6), generator=streams["noise"])

@@ -1,0 +1,69 @@
+"""Micro-batches that fit into memory: `--micro_batch auto` halves them when it runs out, and does the step again."""
+
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from minalign import dist
+from minalign.errors import UserError
+
+ADVICE = "Lower --micro_batch (auto finds one that fits) or --batch_size, or keep fewer activations: --checkpoint."
+
+
+def read_size(value: str | int) -> tuple[int, bool]:
+    """Return --micro_batch as a number, 0 = all records of a step, and whether it may become smaller (auto)."""
+    if value != "auto" and not str(value).isdecimal():
+        raise UserError(f"--micro_batch: expected a whole number or auto, found {value!r}.")
+    return (0, True) if value == "auto" else (int(value), False)
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Return whether an exception says that memory ran out, on a GPU or of the process."""
+    allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or allocator
+
+
+def prompts_at_once(cfg, n: int) -> int:
+    """Return how many prompts, with n responses each, go through the model together; never less than one."""
+    return max(1, cfg.micro_batch * dist.world() // n) if cfg.micro_batch else sys.maxsize
+
+
+class Attempts:
+    """Attempts at adding up a step's gradients, until one fits: each starts at zero, so halves change no result.
+
+        for attempt in memory.Attempts(cfg, optimizer):
+            with attempt:
+                loss = 0.0
+                for micro in data.chunks(batch, cfg.micro_batch): ... backward()
+
+    cfg: a StageConfig; with --micro_batch auto its `micro_batch` becomes smaller, for the steps to come as well.
+    Raises UserError where memory runs out otherwise.
+    """
+
+    def __init__(self, cfg, optimizer: torch.optim.Optimizer):
+        self.cfg, self.optimizer, self.again = cfg, optimizer, True
+
+    def __iter__(self) -> Iterator["Attempts"]:
+        while self.again:
+            self.optimizer.zero_grad(set_to_none=True)
+            yield self
+
+    def __enter__(self) -> None:
+        self.again = False
+
+    def __exit__(self, kind, error: BaseException | None, trace) -> bool:
+        if not ran_out(error):
+            return False
+        size = self.cfg.micro_batch or self.cfg.batch_size
+        least = getattr(self.cfg, "samples_per_prompt", 1)  # all responses to a prompt share its encoding
+        self.optimizer.zero_grad(set_to_none=True)  # half a sum is of no use to anybody
+        if not self.cfg.auto_micro_batch or size <= least:
+            raise UserError(f"out of memory with {size} records in a forward pass; nothing was changed.\n{ADVICE}")
+        self.cfg.micro_batch, self.again = max(least, size // 2), True
+        print(f"\nout of memory with {size} records in a forward pass: from now on {self.cfg.micro_batch}",
+              file=sys.stderr)  # fmt: skip
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
