@@ -1,0 +1,28 @@
+"""Time our sampling: 256 responses to one prompt of 17 tokens; `python bench/sampling.py MODEL NEW STEPS [--bf16]`."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+from work import Clock  # noqa: E402
+
+from minalign import hub  # noqa: E402
+from minalign.generate import generate  # noqa: E402
+
+
+def main(folder: str, new: str, steps: str, *bf16: str) -> None:
+    model = hub.from_pretrained(folder, torch.bfloat16 if bf16 else torch.float32).eval()
+    noise, clock = torch.Generator().manual_seed(0), Clock()
+    prompt = torch.randint(0, 50_000, (1, 17), generator=noise)
+    for _ in range(int(steps)):
+        found = generate(model, prompt, 50_256, 256, int(new), min_new_tokens=int(new), generator=noise)
+        assert found.mask.all() and found.tokens.shape == (256, int(new))
+        clock.tick()
+    clock.report(256 * int(new))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
