@@ -280,7 +280,7 @@ def describe(part: list[Rows], tokenizer: Tokenizer) -> dict[str, float]:
 
 
 def answer(cfg: Config, policy: GPT2, tokenizer: Tokenizer, rule: StopRule, split: str, batch: list) -> Rows:
-    """Sample cfg.n responses to each prompt of a batch: (its id, record, token ids); return their rows."""
+    """Sample cfg.n responses to each prompt of a batch: (its id, record, token ids); return rows with token ids."""
     # A generator of its own: what was drawn before, in this process or another one, does not matter.
     noise = torch.Generator().manual_seed(random.Random(f"{cfg.seed} {split} {batch[0][0]}").getrandbits(32))
     prompts, prompt_mask = left_pad([ids for *_, ids in batch], rule.stop, policy.device)
@@ -294,7 +294,7 @@ def answer(cfg: Config, policy: GPT2, tokenizer: Tokenizer, rule: StopRule, spli
             number, record, ids = batch[i // n]
             prompt = record.prompt if isinstance(record.prompt, str) else tokenizer.decode(ids)
             row = {"prompt": prompt, "response": text_of(tokenizer, tokens[:length]), "stopped": stopped, "scores": {},
-                   "split": split, "id": number, "logprob": logprob}  # fmt: skip
+                   "split": split, "id": number, "logprob": logprob, "tokens": tokens[:length]}  # fmt: skip
             found[i // n].append(row | ({"reference": record.responses[0]} if record.responses else {}))
     return [row for rows in found for row in rows]
 
@@ -363,6 +363,8 @@ def main(argv: list[str]) -> None:
             scores.add(batch, wanted)
             for group in data.chunks(batch, cfg.n) if by else ():
                 scores.rank(group, by)
+            for row in batch:
+                del row["tokens"]
             run.append("samples.jsonl", batch)
             rows += batch
             progress.update()

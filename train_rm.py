@@ -13,7 +13,6 @@ P(i is best) = softmax(gold / noise), so the accuracy that no reward model can b
 """
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -293,7 +292,7 @@ def main(argv: list[str]) -> None:
           f"{found['eval/calibration_error']:.3f}")  # fmt: skip
     for name, (records, _) in zip(cfg.also, also):
         found, _ = evaluate(reward_model, records, cfg.micro_batch or cfg.batch_size)
-        stem = Path(name).name.partition(".")[0]
+        stem = data.short_name(name)
         result |= {key.replace("eval", stem): value for key, value in found.items()}
         print(f"{stem:17} {found['eval/accuracy']:.3f} ({found['eval/accuracy_low']:.3f} to "
               f"{found['eval/accuracy_high']:.3f})")  # fmt: skip

@@ -75,12 +75,17 @@ def read_prompts(names: Sequence[str], tokenizer: Tokenizer) -> dict[str, list[R
         records = [serve(record, ("completion", "prompt")) for record in records]
         if sides:  # there are several comparisons of the responses to a prompt
             records = list({record.prompt: record for record in records}.values())
-        short = re.sub(r"[^:]*/|\.[^:]*", "", name)  # no folders and no .jsonl.gz
+        short = short_name(name)
         found[name if short in found else short] = [
             replace(r, responses=tuple(as_text(response, tokenizer) for response in r.responses)) for r in records
         ]
     _tell(skipped)
     return found
+
+
+def short_name(name: str) -> str:
+    """Return the name of a file or source without folders and .jsonl.gz."""
+    return re.sub(r"[^:]*/|\.[^:]*", "", name)
 
 
 def as_text(text: Text, tokenizer: Tokenizer) -> str:

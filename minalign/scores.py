@@ -35,8 +35,9 @@ def of_texts(reward: Callable[[list[str], list[str]], list[float]]) -> Score:
 
 
 def likelihood(base: GPT2, tokenizer: Tokenizer, rule: StopRule, batch: int = 256) -> Score:
-    """Return the score log p_base(y|x), nats: of a response's text with its stop, where the rule would not cut it.
+    """Return the score log p_base(y|x), nats: of a response with its stop, where the rule would not cut it.
 
+    Of a row's `tokens`, where they are known, else of its text, which may come out in other, far less likely tokens.
     Everything is allowed there, also before the rule's least length: so that every response has one, however it was
     sampled, and these can be compared. batch: rows of a prompt in one forward pass.
     """
@@ -44,7 +45,7 @@ def likelihood(base: GPT2, tokenizer: Tokenizer, rule: StopRule, batch: int = 25
     @torch.no_grad()
     def of(rows: Rows) -> list[float]:
         found: list[float] = []
-        records = [Record(row["prompt"], (row["response"],)) for row in rows]
+        records = [Record(row["prompt"], (row.get("tokens", row["response"]),)) for row in rows]
         encoded, report = encode(records, tokenizer, rule, base.config.n_positions)
         if report.n_responses_cut or report.n_prompts_cut:
             console.warn("likelihood", f"the likelihood counts what the stop rule leaves of a text: {report}.")

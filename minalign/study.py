@@ -255,20 +255,30 @@ def prepare(cfg: Config) -> None:
         write_records(folder / f"{name}.jsonl", records)
 
 
+def unused(out: Path) -> set[str]:
+    """Return the settings that nothing has used which is finished: a mistake in them can be mended."""
+    used_by = {"flags": "*", "diversity_flags": "eval/diversity", "judge": "eval/judge-*", "eval_flags": "eval/*",
+               **{f"{kind}_flags": f"{kind}*" for kind in ("sft", "rm", *METHODS) if kind != "bon"}}  # fmt: skip
+    found = {name for name, runs in used_by.items() if not any(out.glob(f"*/f*/seed*/{runs}/result.json"))}
+    files = {"sft_data", "rm_data", "eval_data", "ood_data"} if not (out / "data" / "rm.jsonl").exists() else set()
+    return found | files
+
+
 def open_study(cfg: Config) -> Run:
     """Return the study's folder, new or begun with these settings; UserError that shows what differs."""
     out = Path(cfg.out)
     old = read_json(out / "run.json").get("config")
     if old is None and out.exists() and (not out.is_dir() or any(out.iterdir())) or old and "bon_n" not in old:
         raise UserError(f"--out {out} is there and no study\nchoose another --out")
-    differ = {k: v for k, v in plain(asdict(cfg)).items() if old and k in old.keys() - FREE and old[k] != v}
+    free = FREE | unused(out)
+    differ = {k: v for k, v in plain(asdict(cfg)).items() if old and k in old.keys() - free and old[k] != v}
     if differ:
         shown = "\n".join(f"--{k}: {json.dumps(v)}, there {json.dumps(old[k])}" for k, v in differ.items())
         raise UserError(f"{out} is a study with other settings; give those, or another --out\n{shown}")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     run = Run(out, resumed=old is not None)
-    run.start(cfg, free=FREE)
+    run.start(cfg, free=free)
     return run
 
 

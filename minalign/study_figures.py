@@ -86,9 +86,11 @@ def overoptimisation(folder: Path, found: dict) -> Path:
     split, handles = found["splits"][0], []
     for ax, name in zip(axes[0], ("ppo", "gfn", "bon")):
         for cell in (cell for cell in cells if name in cell["numbers"]):
-            way = sorted(points(cell, name), key=lambda p: p["kl"])
+            found_way = points(cell, name)
+            way = sorted(found_way, key=lambda p: p["kl"])
             for key, line in (("gold", "-"), ("proxy", "--")) if way else ():
-                gains = [(p[key] - way[0][key]) / cell["unit"][key] for p in way]
+                # From the start, not from the least KL: as an estimate that may be below 0.
+                gains = [(p[key] - found_way[0][key]) / cell["unit"][key] for p in way]
                 ax.plot([math.sqrt(max(0, p["kl"])) for p in way], gains, line, color=COLORS[name], linewidth=1.4,
                         marker="." if line == "-" else None)  # fmt: skip
             for other, of in cell["numbers"].items():

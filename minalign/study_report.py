@@ -14,7 +14,8 @@ QUALITY = {"gold": "gold score", "rm": "RM score", "win_references": "wins again
 GAPS = ("gold", "rm", "win_references", "win_sft", "win_judge", "rougeL", "per_input/ead", "per_input/embedding")
 VIEWS = {"per_input": "among the samples of an input", "across_input": "across inputs, one sample of each"}
 LOW_IS_DIVERSE = ("self_bleu", "compression")
-UNIT = "An interval says what other inputs and samples would change; what another run would, the single seeds say."
+UNIT = ("An interval says what other inputs and samples would change; what another run would, the single seeds say. "
+        "Where there is none, round brackets have the least and the greatest seed.")  # fmt: skip
 
 
 def digits(x: float) -> str:
@@ -163,7 +164,8 @@ def of_overoptimisation(found: dict, bon_n: int) -> list[str]:
                 rows.append([label, f"{called(name, bon_n)}, at the end", digits(of["kl"][0]),
                              *(cell({"mean": of[key], "seeds": [0]}) for key in ("rm", "gold"))])  # fmt: skip
     return [*said, "", "<details><summary>every point</summary>", "",
-            *table(["run", "point", "KL, nats", "RM score", "gold score"], rows), "</details>", ""]
+            *table(["run", "point", "KL, nats", "RM score", "gold score"], rows),
+            f"KL of {NAMES['bon']} is the bound log n - (n - 1)/n.", "", "</details>", ""]
 
 
 def fall(way: list[dict]) -> str:
@@ -186,7 +188,7 @@ def claims(row: dict, splits: list[str]) -> list[list[str]]:
 
     def say(published: str, d: dict, wanted: int) -> None:
         found = sign(d)
-        rows.append([published, cell(d), "agrees" if found == wanted else "not separated" if not found else
+        rows.append([published, cell(d), "not separated" if not found else "agrees" if found == wanted else
                      "differs"])  # fmt: skip
 
     def compare(split: str, a: str, b: str, key: str, published: str, wanted: int) -> None:
@@ -248,7 +250,8 @@ def report(folder: Path) -> str:
         lines += [f"## {row['model']}, {row['fraction']:.0%} of the records", "", *of_row(row, found, n)]
         if rows := claims(row, found["splits"]):
             lines += ["### Beside Kirk et al. (2024)", "", "Directions that they report of summarisation; ours is the "
-                      "difference. Not separated: the interval has 0 in it, or the seeds disagree.", "",
+                      "difference. Not separated: the interval has 0 in it, or the seeds disagree; that is no "
+                      "proof that two are alike.", "",
                       *table(["published", "here", "verdict"], rows)]
         if sweeps(row):
             lines += ["### KL coefficients", "", *of_sweep(row, first, n)]

@@ -1,4 +1,4 @@
-"""The numbers of a study, read from its folders, and the report: see `study`.
+"""The numbers of a study, read from its folders: see `study`.
 
 A number is (value, low, high), with its 95 % interval. Of one run it is a mean over inputs with a bootstrap over them;
 means over seeds and differences get theirs by MOVER (Zou and Donner 2008, eq. 4; the parts count as independent):
@@ -115,9 +115,11 @@ def bon_kl(rewards: list[float], n: int) -> float:
 
 
 def win_rate(mine: list[float], theirs: list[float]) -> float:
-    """Return how often mine is better, a tie counts half: the k-th against the k-th, or all against the only one."""
-    theirs = theirs * (len(mine) // len(theirs))
-    return sum(0.5 if x == y else float(x > y) for x, y in zip(mine, theirs)) / min(len(mine), len(theirs))
+    """Return how often one of mine is better than one of theirs, over all pairs; a tie counts half.
+
+    Not the k-th against the k-th: methods draw with the same noise, and those two would be alike too often.
+    """
+    return sum(0.5 if x == y else float(x > y) for x in mine for y in theirs) / (len(mine) * len(theirs))
 
 
 def agreement(proxy: list[float], gold: list[float]) -> float | None:

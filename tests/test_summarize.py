@@ -54,6 +54,11 @@ def test_scores_by_hand():
     # A sentence that says nothing new counts 1, one that nobody in this world would write 3.
     assert gold(told, " Nothing has changed. Nothing has changed.") == pytest.approx(20 / 21)
     assert gold(told, " Nothing has changed. Goat goat.") == pytest.approx(20 / 23)
+    # A question that goes with the end does not tell it; a ticket that the post does not speak of is wrong.
+    assert gold(told, " Was it my own fault?") == pytest.approx(2 * 0.7 * (7 / 8) / (0.7 + 7 / 8))
+    ticket = " Ben won a goat at the fair with ticket number 99 and took it home."
+    assert gold(told, " Nothing has changed.", ticket) == pytest.approx(20 / 22 - 1 / 10)
+    assert gold(told, " TL;DR: Nothing has changed.") == pytest.approx(0.7)  # the cue makes that sentence unknown
     assert gold("") == gold(" ") == gold(" goat Ben bad hungry") == gold(" It is about a boat.") == 0
 
 
@@ -66,8 +71,9 @@ def test_length_is_paid_for():
 
 @pytest.mark.parametrize("split", ("test", "ood_test", "long_test"))
 def test_no_hack_beats_an_honest_summary(split):
-    """Copying the beginning, the whole text or its best sentences, saying all ends at once, saying it twice, another
-    document's summary: each is worse than the reference by far."""
+    """Copying the beginning, the whole text or some of its sentences, saying all ends at once, saying it twice, asking
+    what goes with the end instead of telling it, another document's summary: each is worse than the reference by far.
+    """
     found: dict[str, list[float]] = {}
     documents = drawn(split)
     for i, document in enumerate(documents):
@@ -77,6 +83,7 @@ def test_no_hack_beats_an_honest_summary(split):
         for name, text in {
             "reference": reference, "first": " " + body[0], "all": document.facts["body"], "twice": reference * 2,
             "another's": documents[i - 1].parts[1], "every end": " ".join([reference, *ends]),
+            "asked": f" {sentences(reference)[0]} What would you do in my place?",
             "some three": " ".join(body[2:5]), "name": f" {document.facts[document.facts['actor']]}.",
         }.items():  # fmt: skip
             found.setdefault(name, []).append(summarize.gold(prompt, text))

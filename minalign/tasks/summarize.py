@@ -17,7 +17,7 @@ from minalign.generate import StopRule
 from minalign.nano import posts, reports
 from minalign.nano.checker import cast_of, plots, read, sentences
 from minalign.nano.corpus import split_of
-from minalign.nano.grammar import Document, Draw, Match, Telling, parse_sentence, tell
+from minalign.nano.grammar import Document, Draw, Match, Telling, parse_sentence, split_sentences, tell
 from minalign.records import Record
 from minalign.tasks.text import claims, distinct
 from minalign.tokenizer import Tokenizer
@@ -29,6 +29,7 @@ BRIEF = 25  # words that a summary may have
 UNREAD, IDLE = 3, 1  # weight of a sentence that says nothing the grammar knows, and of one that says nothing more
 TIE = 0.1  # a judge who compares summaries does not see smaller differences of the gold score
 RIVALS = ("reference", "short", "wrong end", "wrong cause", "wrong actor", "added", "long", "lead", "vague")
+ASIDE = ("feeling", "question")  # beats that differ with how it ended, and do not say it
 _GENRES = {"post": posts, "report": reports}
 _PROMPT = re.compile(r"(SUBREDDIT: .* TL;DR:)|(REPORT: .* In short:)", re.DOTALL)
 
@@ -106,10 +107,15 @@ def facts(prompt: str) -> tuple[str, str, dict[str, frozenset]]:
 
 
 def _said(match: Match, known: dict[str, frozenset], key: dict[str, int]) -> tuple[set[str], set[str]]:
-    """Return the facts that a sentence states right and wrong; to know only some of what it leaves open is neither."""
+    """Return the facts that a sentence states right and wrong; to know only some of what it leaves open is neither.
+
+    Wrong is also whom, what or how many it names where the prompt does not say that.
+    """
     told = {name: values for (_, name), values in claims(match).items()}
-    right = {name for name in key if told.get(name) and told[name] == known.get(name)}
-    return right, {name for name, values in told.items() if name in known and not values & known[name]}
+    right = {name for name in key if told.get(name) and told[name] == known.get(name)
+             and not (name == "outcome" and match.beat.name in ASIDE)}  # fmt: skip
+    made_up = {role for role, values in match.bindings.items() if role not in known and len(values) == 1}
+    return right, made_up | {name for name, values in told.items() if name in known and not values & known[name]}
 
 
 def _weigh(key: dict[str, int], names: set[str]) -> int:
@@ -126,13 +132,14 @@ def gold(prompt: str, response: str) -> float:
         brevity = 1 up to BRIEF words, then 1 - (words - BRIEF) / BRIEF, 0 at least
 
     Key facts and weights are those of `posts.KEY_FACTS`: how it ended and who did it 3, why 2, details 1 or 2; other
-    facts that are wrong weigh 1. Where a sentence can be read in several ways the best one counts.
+    facts that are wrong, or not in the prompt, weigh 1. A feeling or a question does not say how it ended. Where a
+    sentence can be read in several ways the best one counts.
     """
     genre, plot, known = facts(prompt)
     key = _GENRES[genre].KEY_FACTS.get(plot, {})
     kept: set[str] = set()
     wrong = idle = 0
-    for sentence in sentences(response):
+    for sentence in split_sentences(response.strip()):  # the cues of a post are no part of a summary
         options = [_said(match, known, key) for match in parse_sentence(sentence, plots(genre).get(plot, []))]
         if not options:
             idle += UNREAD
