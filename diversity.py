@@ -26,7 +26,7 @@ samples.jsonl. With several splits in it each is a row of its own, and so are th
 Formulas and sources are in minalign/metrics.py. Compare files with the same inputs, the same number of outputs an
 input (--responses) and similar lengths: distinct and EAD fall, self-BLEU and compression rise with length. --words cuts
 all outputs to one length. What an embedding says depends on its encoder; nano's is a small one.
-Files: diversity.json (all numbers), result.json (the same, flat), diversity.png.
+Files: diversity.json (all numbers), result.json (the same, flat), per_input.jsonl (of each input), diversity.png.
 """
 
 import itertools
@@ -293,6 +293,8 @@ def main(argv: list[str]) -> None:
         lengths = [len(metrics.words(text)) for outputs in pool.values() for text in outputs]
         files[key] = {"inputs": len(pool), "outputs": len(lengths), "words": float(np.mean(lengths)),
                       "metrics": {name: {} for name in cfg.metrics}}  # fmt: skip
+    alone = {key: [{"file": key, "prompt": prompt} for prompt, outputs in pool.items() if len(outputs) > 1]
+             for key, pool in pools.items()}  # fmt: skip
     rarefied_at = {}
     for view in ("per_input", "across_input", "overall"):
         rarefied_at[view] = common_counts([sets[key][view] for key in pools])
@@ -300,17 +302,21 @@ def main(argv: list[str]) -> None:
         for key, (name, measure) in itertools.product(pools, measures.items()):
             quick = name not in ENTAILED or not run.writes
             slow = tqdm(sets[key][view], f"{name} {view} {key}", disable=quick, leave=False)
-            files[key]["metrics"][name] |= summary(view, [measure(found) for found in slow], cfg.seed)
+            values = [measure(found) for found in slow]
+            files[key]["metrics"][name] |= summary(view, values, cfg.seed)
+            for row, value in zip(alone[key], values) if view == "per_input" else ():
+                row[name] = value
 
     # report
     show(files, cfg.metrics)
     about = {"encoder": encoder.label if encoder else None, "nli": cfg.nli, "words": words, "notes": said,
              "rarefied_at": rarefied_at}  # fmt: skip
     atomic_write(run.path / "diversity.json", json.dumps(plain(about | {"files": files}), indent=1) + "\n")
+    run.rows("per_input.jsonl", [row for rows in alone.values() for row in rows])
     flat = {f"{key}/{name}/{view}": x for key, file in files.items() for name, found in file["metrics"].items()
             for view, x in found.items()}  # fmt: skip
     run.result(flat | {f"{key}/words": file["words"] for key, file in files.items()})
-    print(f"{run.path}: diversity.json, result.json")
+    print(f"{run.path}: diversity.json, per_input.jsonl, result.json")
     if cfg.plot and run.writes:
         print("figure:", plot.diversity(run.path))
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from minalign.bon import kl_bound
-from minalign.study_table import NAMES, difference
+from minalign.study_table import NAMES, between, difference
 
 QUALITY = {"gold": "gold score", "rm": "RM score", "win_references": "wins against the reference",
            "win_sft": "wins against SFT", "win_judge": "wins against SFT, judged", "rouge1": "ROUGE-1",
@@ -19,6 +19,7 @@ UNIT = ("An interval says what other inputs and samples would change; what anoth
 
 
 def digits(x: float) -> str:
+    x = round(x, 3) + 0.0  # which leaves no minus in front of a nought
     return f"{x:.1f}" if abs(x) >= 10 else f"{x:.2f}" if abs(x) >= 2 else f"{x:.3f}"
 
 
@@ -103,8 +104,8 @@ def of_sweep(row: dict, split: str, bon_n: int) -> list[str]:
     for method, pairs in runs.items():
         (least, weak), (most, strong) = pairs[0], pairs[-1]
         lines += [f"- {NAMES[method]}, beta {least:g} to {most:g}: " + "; ".join(
-            [moved("the gold score", difference(of[strong]["gold"], of[weak]["gold"])),
-             *(restored(metric, of[strong], of[weak], of["sft"]) for metric in ("ead", "embedding")
+            [moved("the gold score", between(row, split, strong, weak, "gold")),
+             *(restored(row, split, f"per_input/{metric}", strong, weak) for metric in ("ead", "embedding")
                if f"per_input/{metric}" in of["sft"])]) + "."]  # fmt: skip
     return [*lines, ""]
 
@@ -115,11 +116,11 @@ def moved(what: str, d: dict) -> str:
     return f"{what} {way} ({cell(d)})"
 
 
-def restored(metric: str, strong: dict, weak: dict, sft: dict) -> str:
-    key = f"per_input/{metric}"
-    d, lost = difference(strong[key], weak[key]), sft[key]["mean"][0] - weak[key]["mean"][0]
+def restored(row: dict, split: str, key: str, strong: str, weak: str) -> str:
+    """Return in words whether a larger coefficient brings diversity back, and how much of what was lost."""
+    d, lost = between(row, split, strong, weak, key), between(row, split, "sft", weak, key)["mean"][0]
     share = f", {d['mean'][0] / lost:.0%} of what the smaller coefficient had lost" if lost > 0 and sign(d) > 0 else ""
-    return moved(f"{metric} per input", d) + share
+    return moved(f"{key.partition('/')[2]} per input", d) + share
 
 
 def sign(d: dict) -> int:
@@ -184,7 +185,7 @@ def fall(way: list[dict]) -> str:
 
 def claims(row: dict, splits: list[str]) -> list[list[str]]:
     """Return what Kirk et al. report of summarisation (RLHF is PPO), what this study finds, and if it agrees."""
-    rows, of, first = [], row["splits"], splits[0]
+    rows, first = [], splits[0]
 
     def say(published: str, d: dict, wanted: int) -> None:
         found = sign(d)
@@ -192,8 +193,8 @@ def claims(row: dict, splits: list[str]) -> list[list[str]]:
                      "differs"])  # fmt: skip
 
     def compare(split: str, a: str, b: str, key: str, published: str, wanted: int) -> None:
-        if a in of[split] and b in of[split] and key in of[split][a] and key in of[split][b]:
-            say(f"{published} ({split})", difference(of[split][a][key], of[split][b][key]), wanted)
+        if d := between(row, split, a, b, key):
+            say(f"{published} ({split})", d, wanted)
 
     for split in splits:
         compare(split, "bon", "ppo", "gold", "gold: best of n > PPO", 1)
@@ -201,17 +202,15 @@ def claims(row: dict, splits: list[str]) -> list[list[str]]:
         compare(split, "bon", "sft", "gold", "gold: best of n > SFT", 1)
     for split in splits[1:]:
         for name in ("ppo", "bon"):
-            if name in row["gaps"][split]:
-                gaps = (row["gaps"][split][who]["gold"] for who in (name, "sft"))
-                say(f"gap of gold in and out: {NAMES[name]} like SFT ({split})", difference(*gaps), 0)
+            inside, outside = (between(row, part, name, "sft", "gold") for part in (first, split))
+            if inside and outside:
+                say(f"gap of gold in and out: {NAMES[name]} like SFT ({split})", difference(inside, outside), 0)
     for split in splits:
         for metric in ("ead", "embedding"):
             compare(split, "ppo", "sft", f"per_input/{metric}", f"{metric} per input: PPO < SFT", -1)
             compare(split, "ppo", "sft", f"across_input/{metric}", f"{metric} across inputs: PPO < SFT", -1)
-            inner, outer = (of[split][who] for who in ("ppo", "sft")) if "ppo" in of[split] else ({}, {})
-            keys = f"per_input/{metric}", f"across_input/{metric}"
-            if all(key in inner for key in keys):
-                a, b = (difference(inner[key], outer[key]) for key in keys)
+            a, b = (between(row, split, "ppo", "sft", f"{view}/{metric}") for view in VIEWS)
+            if a and b:
                 say(f"{metric}: PPO loses more per input than across inputs ({split})", difference(a, b), -1)
         compare(split, "ppo", "sft", "per_input/nli", "NLI per input: PPO like SFT", 0)
     if "ppo" in (runs := sweeps(row)):

@@ -1,11 +1,13 @@
 """The numbers of a study, read from its folders: see `study`.
 
-A number is (value, low, high), with its 95 % interval. Of one run it is a mean over inputs with a bootstrap over them;
-means over seeds and differences get theirs by MOVER (Zou and Donner 2008, eq. 4; the parts count as independent):
+A number is (value, low, high), with its 95 % interval. Of one run it is a mean over inputs with a bootstrap over them,
+and so is the difference of two methods, which answer the same inputs. Means over seeds and differences between other
+things get theirs by MOVER (Zou and Donner 2008, eq. 4; the parts count as independent):
     low = a - b - sqrt((a - low_a)^2 + (high_b - b)^2),   high = a - b + sqrt((high_a - a)^2 + (b - low_b)^2)
 It says what other inputs and samples would change, not other runs: for that the seeds are there, one by one.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -29,6 +31,7 @@ PATH = {"step": "step", "kl": "eval/kl", "proxy": "eval/score", "gold": "eval/go
 
 Number = tuple[float, float | None, float | None]  # value, low, high; no interval where there is one observation
 Samples = dict[tuple[str, int], list[dict]]  # (split, input) -> its rows
+Values = dict[str, dict[str, dict[int, float]]]  # split -> measure -> input -> its mean over samples
 
 
 @dataclass
@@ -129,9 +132,9 @@ def agreement(proxy: list[float], gold: list[float]) -> float | None:
     return sum(told) / len(told) if told else None
 
 
-def of_method(samples: Samples, others: dict[str, Samples], proxy: str, gold: str, tokenizer: Tokenizer) -> dict:
-    """Return {split: {measure: number}} of one method; others: references and sft, where it can be compared."""
-    columns: dict[str, dict[str, list[float]]] = {}
+def of_method(samples: Samples, others: dict[str, Samples], proxy: str, gold: str, tokenizer: Tokenizer) -> Values:
+    """Return the values of one method; others: references and sft, where it can be compared."""
+    columns: Values = {}
 
     def score(rows: list[dict], name: str) -> list[float]:
         return [row["scores"][name] for row in rows]
@@ -150,8 +153,40 @@ def of_method(samples: Samples, others: dict[str, Samples], proxy: str, gold: st
             found[f"win_{name}"] = [win_rate(score(rows, gold), score(other[split, number], gold))]
         for name, values in found.items():
             if None not in values:
-                columns.setdefault(split, {}).setdefault(name, []).append(sum(values) / len(values))
-    return {split: {name: estimate(values) for name, values in of.items()} for split, of in columns.items()}
+                columns.setdefault(split, {}).setdefault(name, {})[number] = sum(values) / len(values)
+    return columns
+
+
+def add_diversity(values: dict[str, Values], found: dict[str, Samples], folder: Path) -> dict[str, dict]:
+    """Add what diversity.py says of each input to the values of the methods; return what it says across inputs."""
+    places = {}
+    for name, samples in found.items():
+        splits = {split for split, _ in samples}
+        for (split, number), rows in samples.items():  # it names a split only where a file has several
+            places[f"{name} {split}" if len(splits) > 1 else name, rows[0]["prompt"]] = name, split, number
+    for row in map(json.loads, (folder / "per_input.jsonl").read_text("utf-8").splitlines()):
+        name, split, number = places[row.pop("file"), row.pop("prompt")]
+        for metric, value in row.items():
+            if value is not None:
+                values[name][split].setdefault(f"per_input/{metric}", {})[number] = value
+    across: dict[str, dict] = {name: {} for name in values}
+    for (file, _), (name, split, _) in places.items():
+        across[name].setdefault(split, {f"across_input/{metric}": (x["across_input"], None, None) for metric, x in
+                                        read_json(folder / "diversity.json")["files"][file]["metrics"].items()
+                                        if x.get("across_input") is not None})  # fmt: skip
+    return across
+
+
+def compared(values: dict[str, Values], splits: list[str]) -> dict[str, dict]:
+    """Return {split: {"a - b": {measure: number}}} of all pairs of methods, input by input."""
+    found: dict[str, dict] = {split: {} for split in splits}
+    for split in splits:
+        for a, b in itertools.combinations([name for name in values if split in values[name]], 2):
+            mine, theirs = values[a][split], values[b][split]
+            both = {key: mine[key].keys() & theirs[key].keys() for key in mine.keys() & theirs.keys()}
+            found[split][f"{a} - {b}"] = {key: estimate([mine[key][i] - theirs[key][i] for i in sorted(inputs)])
+                                          for key, inputs in both.items() if inputs}  # fmt: skip
+    return found
 
 
 def of_cell(cfg, cell: Cell, splits: list[str], names: list[str]) -> dict:
@@ -162,30 +197,27 @@ def of_cell(cfg, cell: Cell, splits: list[str], names: list[str]) -> dict:
     tokenizer = Tokenizer.from_folder(find_model(cell.model))
     if (at / "references" / "samples.jsonl").exists():
         found["references"] = grouped(at / "references")
-    numbers = {}
+    values: dict[str, Values] = {}
     for name, samples in found.items():
         others = {key: found[key] for key in ("references", "sft") if key in found and key != name != "references"}
-        numbers[name] = of_method(samples, others, proxy, gold, tokenizer)
+        values[name] = of_method(samples, others, proxy, gold, tokenizer)
+    across = add_diversity(values, found, at / "diversity")
+    numbers = {name: {split: {key: estimate(list(x.values())) for key, x in of.items()} | across[name][split]
+                      for split, of in mine.items()} for name, mine in values.items()}  # fmt: skip
     for of in numbers["sft"].values():  # it is the reference of the others; its likelihood is of what it started from
         of["kl"] = (0.0, None, None)
     curve = []
     if "bon" in found:
         pool, told = grouped(at / "bon-pool"), read_json(at / "bon-pool" / "best_of_n.json")
         for split in splits:
-            values = [bon_kl([row["scores"][proxy] for row in rows], cfg.bon_n)
-                      for (part, _), rows in pool.items() if part == split]  # fmt: skip
-            numbers["bon"][split]["kl"] = estimate(values)
+            numbers["bon"][split]["kl"] = estimate([
+                bon_kl([row["scores"][proxy] for row in rows], cfg.bon_n)
+                for (part, _), rows in pool.items() if part == split])  # fmt: skip
         part = told["splits"][splits[0]]
         for n in (2**i for i in range(len(told["n"]).bit_length())):
             curve.append({"n": n, "kl": told["kl_bound"][n - 1], **{
                 f"{key}{end}": part[name][kind][n - 1] for key, name in (("proxy", proxy), ("gold", gold))
                 for end, kind in (("", "mean"), ("_se", "se"))}})  # fmt: skip
-    measured = read_json(at / "diversity" / "diversity.json")["files"]
-    for name, of in numbers.items():
-        for split in of:  # diversity.py names a split only where a file has several
-            for metric, x in measured[f"{name} {split}" if len(of) > 1 else name]["metrics"].items():
-                of[split] |= {f"{view}/{metric}": (x[view], x.get(f"{view}_low"), x.get(f"{view}_high"))
-                              for view in ("per_input", "across_input") if x.get(view) is not None}  # fmt: skip
     for path in at.glob("judge-*/judge.json"):
         _, name, split = path.parent.name.split("-", 2)
         if name in numbers:
@@ -196,7 +228,7 @@ def of_cell(cfg, cell: Cell, splits: list[str], names: list[str]) -> dict:
     runs = [p.parent for p in sorted([*cell.folder.glob("*/result.json"), *at.glob("*/result.json")])]
     rm = read_json(cell.folder / "rm" / "result.json")
     return {"model": cell.model, "fraction": cell.fraction, "seed": cell.seed, "gold": gold,
-            "numbers": numbers, "best_of_n": curve, "unit": unit,
+            "numbers": numbers, "differences": compared(values, splits), "best_of_n": curve, "unit": unit,
             "rm": {key: x for key, x in rm.items() if "accuracy" in key or "label_ceiling" in key},
             "betas": {name: read_json(cell.folder / name / "run.json")["config"]["beta"]
                       for name in names if name.partition("-")[0] in ("ppo", "gfn")},
@@ -215,17 +247,28 @@ def way(folder: Path) -> list[dict]:
 # ---------------------------------------------------------------- all cells
 
 
-def over_seeds(cells: list[dict], name: str, split: str) -> dict[str, dict]:
-    """Return {measure: {"mean": number, "seeds": one value each}} of a method."""
-    of = [cell["numbers"][name][split] for cell in cells]
-    shares = [1 / len(of)] * len(of)
-    return {measure: {"mean": combine(shares, [x[measure] for x in of]), "seeds": [x[measure][0] for x in of]}
-            for measure in of[0] if all(measure in x for x in of)}  # fmt: skip
+def over_seeds(found: list[dict[str, Number]]) -> dict[str, dict]:
+    """Return {measure: {"mean": number, "seeds": one value each}} of what each seed found."""
+    shares = [1 / len(found)] * len(found)
+    return {measure: {"mean": combine(shares, [x[measure] for x in found]), "seeds": [x[measure][0] for x in found]}
+            for measure in found[0] if all(measure in x for x in found)}  # fmt: skip
 
 
 def difference(a: dict, b: dict) -> dict:
-    """Return a - b of two entries of `over_seeds`."""
+    """Return a - b of two entries of `over_seeds` that are of other inputs."""
     return {"mean": minus(a["mean"], b["mean"]), "seeds": [x - y for x, y in zip(a["seeds"], b["seeds"])]}
+
+
+def between(row: dict, split: str, a: str, b: str, key: str) -> dict | None:
+    """Return a - b of two methods, input by input where there are values of inputs; None where one has none."""
+    pairs, of = row["differences"][split], row["splits"][split]
+    if key in (found := pairs.get(f"{a} - {b}", {})):
+        return found[key]
+    if key in (found := pairs.get(f"{b} - {a}", {})):
+        value, low, high = found[key]["mean"]
+        ends = (None, None) if low is None else (-high, -low)
+        return {"mean": (-value, *ends), "seeds": [-x for x in found[key]["seeds"]]}
+    return difference(of[a][key], of[b][key]) if key in of.get(a, {}) and key in of.get(b, {}) else None
 
 
 def measure(cfg, cells: list[Cell], splits: list[str], names: dict[float, list[str]]) -> dict:
@@ -237,13 +280,16 @@ def measure(cfg, cells: list[Cell], splits: list[str], names: dict[float, list[s
     rows = []
     for model, fraction in dict.fromkeys((cell.model, cell.fraction) for cell in cells):
         mine = [cell for cell in alone if (cell["model"], cell["fraction"]) == (model, fraction)]
-        table = {split: {name: over_seeds(mine, name, split) for name, of in mine[0]["numbers"].items() if split in of}
-                 for split in splits}  # fmt: skip
+        table = {split: {name: over_seeds([cell["numbers"][name][split] for cell in mine])
+                         for name, of in mine[0]["numbers"].items() if split in of} for split in splits}  # fmt: skip
+        pairs = {split: {pair: over_seeds([cell["differences"][split][pair] for cell in mine]) for pair in of}
+                 for split, of in mine[0]["differences"].items()}  # fmt: skip
         gaps = {split: {name: {key: difference(table[splits[0]][name][key], x) for key, x in of.items()
                                if key in table[splits[0]][name]} for name, of in table[split].items()}
                 for split in splits[1:]}  # fmt: skip
         rows.append({"model": model, "fraction": fraction, "seeds": [cell["seed"] for cell in mine],
-                     "betas": mine[0]["betas"], "rm": [cell["rm"] for cell in mine], "splits": table, "gaps": gaps})
+                     "betas": mine[0]["betas"], "rm": [cell["rm"] for cell in mine], "splits": table,
+                     "differences": pairs, "gaps": gaps})
     return {"splits": splits, "gold": alone[0]["gold"], "rows": rows, "cells": alone}
 
 

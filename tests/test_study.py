@@ -128,16 +128,19 @@ def write_samples(job, seed):
 
 
 def write_diversity(job, seed):
-    found = {}
+    found, inputs = {}, []
     for path in job.flags[: job.flags.index("--responses")]:
         rows = stages.lines(path)
         name, splits = path.split(os.sep)[-2], list(dict.fromkeys(row["split"] for row in rows))
         x = {"sft": 0.9, "ppo": 0.3, "ppo-beta0.2": 0.6}.get(name, 0.5)
         for split in splits:
-            of = {"per_input": x, "per_input_low": x - 0.01, "per_input_high": x + 0.01, "across_input": x}
-            found[f"{name} {split}" if len(splits) > 1 else name] = {"metrics": {"ead": of, "embedding": of}}
+            key, step = f"{name} {split}" if len(splits) > 1 else name, 0.01 if name == "sft" else -0.01
+            found[key] = {"metrics": dict.fromkeys(("ead", "embedding"), {"across_input": x})}
+            inputs += [{"file": key, "prompt": f"{split} {i}", "ead": x + (step, -step)[i], "embedding": x}
+                       for i in range(2)]  # fmt: skip
     (job.out / "run.json").write_text(json.dumps({"config": {"files": job.flags[: job.flags.index("--responses")]}}))
     (job.out / "diversity.json").write_text(json.dumps({"files": found}))
+    stages.write(job.out / "per_input.jsonl", inputs)
     return {}
 
 
@@ -199,13 +202,15 @@ def test_numbers_by_hand(fake):
 
     text = (fake.root / "s" / "study.md").read_text()
     assert "| PPO | 0.475 [0.350, 0.600] | 4.75 [3.50, 6.00] | 0.625 [0.500, 0.750] | 0.562 [0.500, 0.625] |" in text
-    assert "| ead per input: PPO < SFT (test) | -0.600 [-0.614, -0.586] | agrees |" in text
-    assert "| gold: PPO > SFT (test) | 0.025 [-0.170, 0.220] | not separated |" in text
+    assert "| ead per input: PPO < SFT (test) | -0.600 [-0.620, -0.580] | agrees |" in text
+    # 0.35 - 0.3 and 0.6 - 0.6: differences are those of each input, which both methods answer.
+    assert "| gold: PPO > SFT (test) | 0.025 [0.000, 0.050] | not separated |" in text
+    assert "| gold: best of n > PPO (test) | 0.150 [-0.050, 0.350] | not separated |" in text
     like = next(line for line in text.splitlines() if "PPO like SFT (ood_test)" in line)
     assert like.endswith("| not separated |"), "an interval with 0 in it is no proof that two are alike"
     # From 0.02 (0.5) to 0.2 (0.6) of 0.9: a quarter of what was lost.
-    assert "- PPO, beta 0.02 to 0.2: the gold score does not change beyond noise (0.000 [-0.177, 0.177]); ead per " \
-        "input rises (0.100 [0.086, 0.114]), 25% of what the smaller coefficient had lost" in text  # fmt: skip
+    assert "- PPO, beta 0.02 to 0.2: the gold score does not change beyond noise (0.000 [0.000, 0.000]); ead per " \
+        "input rises (0.100 [0.100, 0.100]), 25% of what the smaller coefficient had lost" in text  # fmt: skip
     assert "nano, seed 1, PPO: over-optimised: gold falls by 0.200 (more than the noise, 0.028) from its best, 0.600 " \
         "at KL 1.000, to KL 4.00" in text  # fmt: skip
     assert {"study.png", "overoptimisation.png"} <= stages.inside(fake.root / "s")
