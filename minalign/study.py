@@ -114,6 +114,8 @@ def training(cfg: Config, cell: Cell, name: str) -> Job:
         learns = share(cfg, cell, kind)
     elif kind == "rm" and not cfg.task:
         learns = ["--data", str(out / "data" / "rm.jsonl")]
+    if kind == "rm" and (out / "data" / "rm_test.jsonl").exists():
+        learns = [*learns, "--eval_data", str(out / "data" / "rm_test.jsonl")]
     elif kind == "dpo":  # the reward model's own comparisons, so that both have seen the same
         learns = (prompts if cfg.task else []) + ["--data", str(at / "rm" / "preferences.jsonl")]
     rewarded = ["--reward", str(at / "rm")] if kind in SWEPT else []
@@ -248,7 +250,9 @@ def prepare(cfg: Config) -> None:
     for split, names in (("test", cfg.eval_data), ("ood_test", cfg.ood_data)):
         if names:
             parts[split] = sum(data.read_prompts(names, tokenizer).values(), [])
-    parts["rm"] = data.load(cfg.rm_data, (), 0.0, 1, tokenizer, ("pair", "best", "ranking"))[0]
+    compared, counted = data.load(cfg.rm_data, (), 0.0, 1, tokenizer, ("pair", "best", "ranking"))
+    parts |= {"rm_test": counted} if counted else {}  # what its publishers hold out
+    parts["rm"] = compared
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, records in parts.items():

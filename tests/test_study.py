@@ -416,6 +416,23 @@ def write_judge(folder):
     return f"{folder / 'my.py'}:f"
 
 
+def test_comparisons_that_are_held_out_are_what_accuracy_is_of(tiny, tmp_path):
+    """OpenAI's batches say which are; the reward model learns from the others, and all seeds are asked about these."""
+    post = {"id": "t3_1", "subreddit": "tifu", "post": "I lost my key."}
+    rows = [{"info": post | {"title": f"Key {i}"}, "summaries": [{"text": f"key {i}"}, {"text": f"no key {i}"}], "choice": 0, "split": part,
+             "batch": "batch9", "worker": "w", "extra": {}} for i, part in enumerate(("train", "train", "valid1"))]
+    path = stages.write(tmp_path / "batch.json", rows)
+    sft = stages.write(tmp_path / "sft.jsonl", [{"prompt": f"{i}", "completion": " yes"} for i in range(4)])
+    cfg = study.Config(models=(str(tiny),), sft_data=(str(sft),), rm_data=(f"tldr-comparisons:{path}",),
+                       eval_data=(str(sft),), out=str(tmp_path / "s"))  # fmt: skip
+    study.prepare(cfg)
+    assert [len(stages.lines(tmp_path / "s" / "data" / f"{name}.jsonl")) for name in ("rm", "rm_test")] == [2, 1]
+    for fraction in (1, 0.5):
+        flags = study.training(cfg, study.Cell(tmp_path / "s", str(tiny), fraction, 1), "rm").flags
+        assert value_of(flags, "--eval_data") == str(tmp_path / "s" / "data" / "rm_test.jsonl")
+    assert "--eval_data" not in study.training(cfg, study.Cell(tmp_path / "s", str(tiny), 1, 1), "sft").flags
+
+
 def test_own_data(tiny, tmp_path, in_this_process):
     """Without a gold score another reward judges; the inputs out of distribution are a file of their own."""
     rows = stages.pairs(24)
