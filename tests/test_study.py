@@ -419,8 +419,8 @@ def write_judge(folder):
 def test_comparisons_that_are_held_out_are_what_accuracy_is_of(tiny, tmp_path):
     """OpenAI's batches say which are; the reward model learns from the others, and all seeds are asked about these."""
     post = {"id": "t3_1", "subreddit": "tifu", "post": "I lost my key."}
-    rows = [{"info": post | {"title": f"Key {i}"}, "summaries": [{"text": f"key {i}"}, {"text": f"no key {i}"}], "choice": 0, "split": part,
-             "batch": "batch9", "worker": "w", "extra": {}} for i, part in enumerate(("train", "train", "valid1"))]
+    rows = [{"info": post | {"title": f"Key {i}"}, "summaries": [{"text": f"key {i}"}, {"text": f"no key {i}"}],
+             "choice": 0, "split": part, "batch": "batch9"} for i, part in enumerate(("train", "train", "valid1"))]
     path = stages.write(tmp_path / "batch.json", rows)
     sft = stages.write(tmp_path / "sft.jsonl", [{"prompt": f"{i}", "completion": " yes"} for i in range(4)])
     cfg = study.Config(models=(str(tiny),), sft_data=(str(sft),), rm_data=(f"tldr-comparisons:{path}",),
