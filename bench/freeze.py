@@ -13,8 +13,6 @@ import contextlib
 import ctypes
 import importlib
 import json
-import random
-import re
 import resource
 import shutil
 import subprocess
@@ -24,8 +22,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from work import memory, write_model, write_pairs  # noqa: E402
+
 COMMON = ["--steps", "3", "--batch_size", "8", "--max_response", "24", "--eval_fraction", "0.1", "--eval_every", "0",
-          "--save_every", "0", "--device", "cpu", "--no-plot"]  # fmt: skip
+          "--save_every", "0", "--device", "cpu", "--dtype", "fp32", "--no-plot"]  # fmt: skip
 ROLLOUT = ["--samples_per_prompt", "4", "--eval_examples", "2", "--eval_samples", "2"]
 PPO = ["--epochs", "1", "--missing_stop_penalty", "0"]
 STAGES = {
@@ -35,11 +36,6 @@ STAGES = {
     "ppo": [*ROLLOUT, *PPO],
     "gfn": [*ROLLOUT, "--objective", "vargrad", "--probes", "0"],
 }
-
-
-def memory(key: str) -> float:
-    """Return VmRSS (now) or VmHWM (at most) of this process, MB."""
-    return int(re.search(rf"{key}:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 
 
 def measure(script: str, argv: list[str]) -> None:
@@ -80,18 +76,11 @@ def main() -> None:
     p.add_argument("--rank", default="16,0", help="of the adapters, 0 = full fine-tuning")
     p.add_argument("--share", default="0,0.8", help="values of --freeze_layers")
     args = p.parse_args()
-    from ppo_memory import write_model
-
     with tempfile.TemporaryDirectory() as temporary:
-        work, draw = Path(temporary), random.Random(0)
+        work = Path(temporary)
         (work / "base").mkdir()
         write_model(work / "base")
-
-        def text() -> str:  # 48 characters are 24 pairs of bytes
-            return "".join(chr(draw.randrange(97, 123)) for _ in range(48))
-
-        rows = [{"prompt": text(), "chosen": text(), "rejected": text()} for _ in range(40)]
-        (work / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_pairs(work / "pairs.jsonl", 40, 24, 24)
         print(f"{'':5} {'rank':>4} {'share':>5} {'trained, M':>10} {'held':>6} {'peak':>6} {'CPU s a step':>12}")
         for rank in args.rank.split(","):
             for share in args.share.split(","):

@@ -45,7 +45,8 @@ def ours(shape: dict, dtype: torch.dtype, prompts: torch.Tensor):
     from minalign.generate import generate, score
     from minalign.model import GPT2, GPT2Config
 
-    model = GPT2(GPT2Config(**shape)).to(dtype)
+    model = GPT2(GPT2Config(**shape))
+    model.compute_in(dtype)
     lora.add_adapter(model, rank=RANK, targets=TARGETS)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     states = (torch.arange(LENGTH + 1) >= 1).expand(N, -1)  # where a sentence may end: not before its first token

@@ -5,36 +5,19 @@
 Each stage runs as its script, in a process of its own, on 32 records of 32 + 32 tokens, in micro-batches of 4, LoRA
 r = 16, fp32. PPO holds a policy, its reference, a value network and a reward model; sharing, they are one copy of the
 weights and three adapters. "RM apart" gives the reward model a base of another name, and so its own copy.
-The vocabulary is made up: 256 bytes, 50,000 pairs of bytes, the end of text.
 """
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-SHAPE = dict(n_layer=12, n_head=12, n_embd=768, n_positions=1024, vocab_size=50257)
 
-
-def write_model(folder: Path, seed: int = 0) -> None:
-    """Write a random GPT-2 of the published size, with a vocabulary of pairs of bytes."""
-    from minalign.hub import save_pretrained
-    from minalign.model import GPT2, GPT2Config
-    from minalign.nano.bpe import write_vocab
-    from minalign.tokenizer import BYTE_TO_CHAR, EOT
-
-    torch.manual_seed(seed)
-    save_pretrained(GPT2(GPT2Config(**SHAPE)), folder)
-    pairs = [(a, b) for a in BYTE_TO_CHAR.values() for b in BYTE_TO_CHAR.values()][:50_000]
-    words = [*BYTE_TO_CHAR.values(), *(a + b for a, b in pairs), EOT]
-    write_vocab(folder, {word: i for i, word in enumerate(words)}, pairs)
+from work import write_model, write_pairs  # noqa: E402
 
 
 def main() -> None:
@@ -47,21 +30,15 @@ def main() -> None:
         for seed, name in enumerate(("base", "other")):
             if not (work / name / "config.json").exists():
                 (work / name).mkdir(parents=True, exist_ok=True)
-                write_model(work / name, seed)  # equal weights would be shared
-        draw = random.Random(0)
-
-        def text() -> str:  # 64 characters below 128: 32 pairs of bytes
-            return "".join(chr(draw.randrange(97, 123)) for _ in range(64))
-
-        rows = [{"prompt": text(), "chosen": text(), "rejected": text()} for _ in range(64)]
-        (work / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+                write_model(work / name, seed=seed)  # equal weights would be shared
+        write_pairs(work / "pairs.jsonl", 64, 32, 32)
 
         def run(name: str, script: str, base: str, *flags: str) -> dict:
             out = work / name
             command = [sys.executable, ROOT / script, "--model", work / base, "--data", work / "pairs.jsonl",
                        "--out", out, "--overwrite", "--steps", args.steps, "--batch_size", 32, "--micro_batch", 4,
                        "--eval_fraction", 0.5, "--max_response", 32, "--eval_every", 0,
-                       "--no-plot", *flags]  # fmt: skip
+                       "--dtype", "fp32", "--no-plot", *flags]  # fmt: skip
             subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             return json.loads((out / "result.json").read_text())
 

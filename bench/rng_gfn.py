@@ -39,7 +39,8 @@ def ours(shape: dict, dtype: torch.dtype):
     from minalign.model import GPT2, GPT2Config
     from minalign.tasks.rng import Condition
 
-    model = GPT2(GPT2Config(**shape)).to(dtype)
+    model = GPT2(GPT2Config(**shape))
+    model.compute_in(dtype)
     lora.add_adapter(model, rank=16, targets=("attn.c_attn",))
     cfg = train_gfn.Config(task="rng", reward="target", tempered=0.0)
     condition = Condition.__new__(Condition)  # a target without a tokenizer: these weights have none

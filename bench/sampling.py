@@ -9,12 +9,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from work import Clock  # noqa: E402
 
-from minalign import hub  # noqa: E402
+from minalign import hub, precision  # noqa: E402
 from minalign.generate import generate  # noqa: E402
 
 
 def main(folder: str, new: str, steps: str, *bf16: str) -> None:
-    model = hub.from_pretrained(folder, torch.bfloat16 if bf16 else torch.float32).eval()
+    model = hub.from_pretrained(folder).eval()
+    precision.place(model, "bf16" if bf16 else "fp32", torch.device("cpu"))
     noise, clock = torch.Generator().manual_seed(0), Clock()
     prompt = torch.randint(0, 50_000, (1, 17), generator=noise)
     for _ in range(int(steps)):
