@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, console, hub, lora, precision
+from minalign import adapters, cli, compilation, console, hub, lora, precision
 from minalign.checkpoint import pack_optimizer, pack_rng, unpack_optimizer, unpack_rng
 from minalign.cli import flag
 from minalign.errors import UserError
@@ -43,6 +43,7 @@ class StageConfig:
                       "fp32 for nano; weights in training (--lora_rank 0) stay fp32",
                       choices=("auto", *precision.DTYPES))  # fmt: skip
     checkpoint: bool = flag(False, "keep only what enters each block for the backward pass, which runs it again")
+    compile: bool = flag(False, "compile the model's blocks; on a GPU capture decoding; pays off in long runs there")
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
     # records
@@ -301,7 +302,9 @@ def load_policy(
 def place(model: GPT2, cfg, device: torch.device) -> str:
     """Bring a model that was just loaded to the device and into --dtype; return its name, not auto."""
     model.checkpointing = cfg.checkpoint
-    return precision.place(model, cfg.dtype, device, store=cfg.lora_rank > 0)
+    name = precision.place(model, cfg.dtype, device, store=cfg.lora_rank > 0)
+    compilation.activate(model) if cfg.compile else None
+    return name
 
 
 def adapter_base(folder: Path) -> str:
