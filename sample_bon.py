@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minalign import bon, cli, console, data, dist, exact, plot, precision, rewards, scores, stage
+from minalign import bon, cli, compilation, console, data, dist, exact, plot, precision, rewards, scores, stage
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write
@@ -89,6 +89,7 @@ class Config:
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
     dtype: str = flag("auto", "of matrix products and weights; auto = bf16 where the hardware has it, but fp32 for "
                       "nano", choices=("auto", *precision.DTYPES))  # fmt: skip
+    compile: bool = flag(False, "compile the model's blocks; on a GPU capture decoding; pays off in long runs there")
     # the rng and grammar tasks
     target: str = flag("uniform", f"rng: one of {', '.join(rng.DEFAULTS)}, or a file of lines `text probability`")
     grammar_reward: str = flag("animals", "grammar: its gold reward, animals, happy, length, words:SEED or table:SEED")
@@ -309,6 +310,7 @@ def main(argv: list[str]) -> None:
     seed_everything(cfg.seed)
     policy, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     cfg.dtype = precision.place(policy.eval().requires_grad_(False), cfg.dtype, device)
+    compilation.activate(policy) if cfg.compile else None
     here = setting(cfg.task, tokenizer, cfg.max_response, device, cfg.target, cfg.grammar_reward)
     if cfg.task == "next_sentence":
         here.rule = next_sentence.stop_rule(tokenizer, cfg.max_response, cfg.min_response, cfg.illegal)

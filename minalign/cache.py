@@ -114,3 +114,28 @@ class KVCache(Prefix):
         if not torch.equal(prompts, torch.arange(self.keys[0].size(0), device=rows.device)):
             self.keys, self.values = [k[prompts] for k in self.keys], [v[prompts] for v in self.values]
             self.mask = None if self.mask is None else self.mask[prompts]
+
+
+class StaticCache(KVCache):
+    """The same with shapes that never change, so that a decoding step can be a CUDA graph: one token at a time.
+
+    A token attends to the whole room, masked beyond `at`, the number of tokens written, which is a tensor.
+    """
+
+    def __init__(self, prefix: Prefix, room: int):
+        super().__init__(prefix, room)
+        for own in self.own:
+            own.zero_()  # what is masked is multiplied by 0, and so must be finite
+        self.at = torch.zeros(1, dtype=torch.long, device=self.own[0].device)
+
+    @property
+    def counts(self) -> Tensor:
+        return self.at + super().counts
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.own[layer]
+        return keys.index_copy_(2, self.at, k), values.index_copy_(2, self.at, v)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        written = torch.arange(self.own[layer].size(3), device=q.device) <= self.at
+        return super().attend(layer, q, k, v, written[None, None, None], scale)

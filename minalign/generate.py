@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minalign import dist
-from minalign.cache import KVCache
+from minalign.cache import KVCache, StaticCache
+from minalign.compilation import capture
 from minalign.losses import whole_logprobs
 from minalign.model import GPT2
 
@@ -152,7 +153,9 @@ def generate(
     logprobs = torch.zeros(B, max_new_tokens, device=model.device)
     stopped = torch.zeros(B, dtype=torch.bool, device=model.device)
     prefix, hidden = model.encode_prefix(prompts, prompt_mask)
-    cache = KVCache(prefix.expand(B // len(prompts)), max_new_tokens - 1)
+    captured = model.compiled and prompts.is_cuda and max_new_tokens > 1
+    cache = (StaticCache if captured else KVCache)(prefix.expand(B // len(prompts)), max_new_tokens - 1)
+    step = capture(model, cache) if captured else lambda drawn: model(drawn[:, None], cache=cache)[:, -1]
     del prefix  # it is in the cache now
     if temperature.dim() or explore.dim():  # else the first step needs only one row of logits a prompt: (b, D)
         hidden = hidden.repeat_interleave(cache.n, 0)
@@ -184,13 +187,14 @@ def generate(
         left = going.view(-1, cache.n).sum(1)  # responses of each prompt
         if t + 1 == max_new_tokens or not left.any():
             break
-        if (left > 0).sum() * left.max() < CROWD * len(alive):  # finished rows leave the batch, and finished prompts
+        # Finished rows leave the batch, and finished prompts; a recorded step has all rows for ever.
+        if not captured and (left > 0).sum() * left.max() < CROWD * len(alive):
             order = torch.arange(len(alive), device=alive.device).view(-1, cache.n)
             order = order.gather(1, going.view_as(order).int().argsort(dim=1, descending=True, stable=True))
             rows = order[left > 0, : left.max()]
             cache.keep(rows)
             alive, drawn, going = (x[rows.flatten()] for x in (alive, drawn, going))
-        hidden = model(drawn[:, None], cache=cache)[:, -1]  # (A, D)
+        hidden = step(drawn)  # (A, D)
     tokens, mask, logprobs, stopped = map(part.join, (tokens, mask, logprobs, stopped))
     return Samples(tokens, mask, logprobs, stopped, lengths=mask.sum(1) - ((tokens == stop) & mask).sum(1))
 

@@ -15,6 +15,9 @@ def read_size(value: str | int) -> tuple[int, bool]:
     """Return --micro_batch as a number, 0 = all records of a step, and whether it may become smaller (auto)."""
     if value != "auto" and not str(value).isdecimal():
         raise UserError(f"--micro_batch: expected a whole number or auto, found {value!r}.")
+    if value == "auto" and dist.world() > 1:
+        raise UserError("--micro_batch auto is for one process: where one runs out of memory the others would wait.\n"
+                        "Give a number.")  # fmt: skip
     return (0, True) if value == "auto" else (int(value), False)
 
 

@@ -12,7 +12,6 @@ Dropout of the backbone is left out on purpose: a log-prob must not depend on a 
 import contextlib
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from minalign import lora
 from minalign.cache import Prefix, Recorder, attention
+from minalign.compilation import compiled
 from minalign.precision import Head, Linear
 
 ACTIVATIONS = {
@@ -62,12 +62,14 @@ class Attention(nn.Module):
         if config.scale_attn_by_inverse_layer_idx:
             self.scale /= layer + 1
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
-        B, T, D = x.shape
-        q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.c_attn(x).split(D, 2))  # (B, H, T, D/H)
-        attend = partial(cache.attend, self.layer) if cache is not None else attention
-        y = attend(q, k, v, mask, self.scale)
-        return self.c_proj(y.transpose(1, 2).reshape(B, T, D))
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (y.unflatten(2, (self.n_head, -1)).transpose(1, 2) for y in self.c_attn(x).chunk(3, 2))
+        return q, k, v  # (B, H, T, D/H)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
+        y = cache.attend(self.layer, q, k, v, mask, self.scale) if cache is not None else attention(
+            q, k, v, mask, self.scale)  # fmt: skip
+        return y.transpose(1, 2).flatten(2)  # (B, T, D)
 
 
 class MLP(nn.Module):
@@ -83,7 +85,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    """Two halves around attention: they are what --compile compiles, one program for all layers and caches."""
+
     dtype: torch.dtype | None = None  # of matrix products, None = that of x; the residual stream x has its own
+    compiled = False
 
     def __init__(self, config: GPT2Config, layer: int):
         super().__init__()
@@ -92,9 +97,17 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
-        x = x + self.attn(self.ln_1(x).to(self.dtype or x.dtype), mask, cache)
+    def before(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.attn.project(self.ln_1(x).to(self.dtype or x.dtype))
+
+    def after(self, x: Tensor, y: Tensor) -> Tensor:
+        x = x + self.attn.c_proj(y)
         return x + self.mlp(self.ln_2(x).to(self.dtype or x.dtype))
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Prefix | None) -> Tensor:
+        before, after = map(compiled, (Block.before, Block.after)) if self.compiled else (Block.before, Block.after)
+        q, k, v = before(self, x)
+        return after(self, x, self.attn.attend(q, k, v, mask, cache))
 
 
 def _embedding(n: int, width: int) -> nn.Embedding:
@@ -108,6 +121,7 @@ class GPT2(nn.Module):
     """GPT-2 with a tied (or explicit) output head and optional scalar heads (`add_head`)."""
 
     dtype = torch.float32  # of matrix products, see `compute_in`
+    compiled = False  # see compilation.activate
     checkpointing = False  # less memory for training, a third more time: see `_run_again_later`
 
     def __init__(self, config: GPT2Config):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minalign import adapters, cli, console, dist, hub, lora, memory, precision
+from minalign import adapters, cli, compilation, console, dist, hub, lora, memory, precision
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import read_json
@@ -42,6 +42,7 @@ class StageConfig:
                       "fp32 for nano; weights in training (--lora_rank 0) stay fp32",
                       choices=("auto", *precision.DTYPES))  # fmt: skip
     checkpoint: bool = flag(False, "keep only what enters each block for the backward pass, which runs it again")
+    compile: bool = flag(False, "compile the model's blocks; on a GPU capture decoding; pays off in long runs there")
     shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
@@ -85,11 +86,8 @@ class StageConfig:
         dist.check_shares(self.batch_size, getattr(self, "samples_per_prompt", 1))
         if self.shard != "none" and dist.world() == 1:
             raise UserError("--shard fsdp divides the weights among processes: start several with torchrun.")
-        if self.shard != "none" and self.dtype in ("bf16", "fp16"):
-            raise UserError(f"--shard {self.shard} divides weights in fp32: leave out --dtype {self.dtype}.")
-        if self.auto_micro_batch and dist.world() > 1:
-            raise UserError("--micro_batch auto is for one process: the others would wait for the one that ran out; "
-                            "give a number.")  # fmt: skip
+        if self.shard != "none" and (self.dtype in ("bf16", "fp16") or self.compile):
+            raise UserError(f"--shard {self.shard} needs fp32 and plain blocks: leave out --dtype and --compile.")
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
@@ -290,7 +288,9 @@ def load_policy(
 def place(model: GPT2, cfg, device: torch.device) -> str:
     """Bring a model that was just loaded to the device and into --dtype; return its name, not auto."""
     model.checkpointing = cfg.checkpoint
-    return precision.place(model, "fp32" if cfg.shard != "none" else cfg.dtype, device, store=cfg.lora_rank > 0)
+    name = precision.place(model, "fp32" if cfg.shard != "none" else cfg.dtype, device, store=cfg.lora_rank > 0)
+    compilation.activate(model) if cfg.compile else None
+    return name
 
 
 def adapter_base(folder: Path) -> str:

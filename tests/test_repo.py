@@ -94,6 +94,7 @@ LAYERS = {
     "lora": 1,
     "cache": 1,
     "precision": 1,
+    "compilation": 1,
     "tokenizer": 1,
     "model": 2,
     "hub": 3,
