@@ -7,6 +7,7 @@ out. Nothing here is imported by minalign.
 import json
 import random
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -78,4 +79,8 @@ class Clock:
         seconds = [b - a for a, b in zip(self.ends, self.ends[1:])]
         if whole:
             seconds = [self.ends[-1] - self.began]
-        print(json.dumps({"amount": amount, "seconds": seconds, "peak": memory("VmHWM")}), flush=True)
+        found = {"amount": amount, "seconds": seconds, "peak": memory("VmHWM")}
+        torch = sys.modules.get("torch")
+        if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
+            found["gpu_peak"] = torch.cuda.max_memory_allocated() / 1e6
+        print(json.dumps(found), flush=True)
