@@ -103,9 +103,8 @@ def main() -> None:
         sys.exit("bench/gpu.py: torch finds no GPU\nuse --device cpu --shape tiny to try the script")
     device = torch.device(args.device)
     name = torch.cuda.get_device_name() if cuda else "CPU"
-    print(f"{name}, torch {torch.__version__}\n", "| nano | log-probs, largest difference | same samples |", "|---|---|---|",
-          sep="\n")  # fmt: skip
-    print(*check(device), sep="\n", flush=True)
+    print(f"{name}, torch {torch.__version__}\n\n| nano | log-probs, largest difference | same samples |")
+    print("|---|---|---|", *check(device), sep="\n", flush=True)
 
     rows, length, steps = (16, 1024, 24) if cuda else (2, 64, 3)
     where, graph, dtype = ["--device", args.device], ["--compile"] * cuda, "bf16" if cuda else "fp32"
