@@ -357,16 +357,14 @@ def main(argv: list[str]) -> None:
         scores.rank(group, by)
     if old:
         run.rows("samples.jsonl", rows)
-    progress = tqdm(total=len(batches), initial=len(done), desc="best of n",
-                    disable=len(batches) < 2 or dist.rank() > 0, mininterval=0.5)  # fmt: skip
+    progress = tqdm(total=len(batches), initial=len(done), desc="best of n", disable=len(batches) < 2 or dist.rank() > 0)
     with run.graceful_signals():
         for number, (split, part) in enumerate(batches[len(done) :], len(done) + 1):
             batch = answer(cfg, policy, tokenizer, here.rule, split, part)
             scores.add(batch, wanted)
             for group in data.chunks(batch, cfg.n) if by else ():
                 scores.rank(group, by)
-            for row in batch:
-                del row["tokens"]
+            batch = [{key: x for key, x in row.items() if key != "tokens"} for row in batch]
             run.append("samples.jsonl", batch)
             rows += batch
             progress.update()
