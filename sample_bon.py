@@ -357,7 +357,7 @@ def main(argv: list[str]) -> None:
         scores.rank(group, by)
     if old:
         run.rows("samples.jsonl", rows)
-    progress = tqdm(total=len(batches), initial=len(done), desc="best of n", disable=len(batches) < 2 or dist.rank() > 0)
+    progress = tqdm(total=len(batches), initial=len(done), desc="best of n", disable=dist.rank() or len(batches) < 2)
     with run.graceful_signals():
         for number, (split, part) in enumerate(batches[len(done) :], len(done) + 1):
             batch = answer(cfg, policy, tokenizer, here.rule, split, part)
