@@ -11,7 +11,7 @@
             if run.stopping or step % cfg.save_every == 0:
                 run.save(step, tensors, meta)
             if run.stopping:
-                run.leave(step)
+                run.leave(step)                             # a signal, or --max_seconds
     run.result({"kl": kl})
 
 Of several processes (dist.py) the first decides on the folder and writes; all see the same `stopping`.
@@ -42,6 +42,8 @@ from minalign.files import atomic_write, disk_errors, plain, read_json
 
 # Settings that may change when a run is resumed; any other would make it a different run.
 FREE = {"out", "resume", "overwrite", "steps", "device", "compile", "shard", "plot", "save_every", "log_every"}
+FREE |= {"max_seconds"}
+TIME_UP = 1  # what `stopping` is after --max_seconds, in place of a signal's number; a signal counts for more
 LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
 
 
@@ -113,12 +115,16 @@ def run_name(*parts: str) -> str:
 
 
 class Run:
-    """One run's folder and clock. `stopping` is 0, or the signal that asked for an end after this step."""
+    """One run's folder and clock. `stopping` is 0, or the signal that asked for an end after this step, or TIME_UP.
+
+    max_seconds: after which this process is asked to end, 0 = never.
+    """
 
     def __init__(self, path: str | os.PathLike, resumed: bool = False, writes: bool = True):
         self.path, self.resumed, self.writes = Path(path), resumed, writes and not dist.rank()
         self.stopping = self._asked = 0
-        self._clock = time.perf_counter()
+        self._clock = self._began = time.perf_counter()
+        self.max_seconds = 0.0
 
     @classmethod
     def create(
@@ -135,6 +141,8 @@ class Run:
         dist.check_alike("settings", {**settings, "plot": None})
         if not self.writes:
             return
+        with disk_errors(self.path):
+            folder.lock(self.path)
         began, history = time.strftime("%Y-%m-%dT%H:%M:%S%z"), []
         if self.resumed:
             old = read_json(self.path / "run.json")
@@ -165,6 +173,8 @@ class Run:
 
     def listen(self) -> None:
         """Set `stopping` where a signal has come to any of several processes: all of them stop after the same step."""
+        if self.max_seconds and time.perf_counter() - self._began >= self.max_seconds:
+            self._asked = self._asked or TIME_UP
         self.stopping = max(dist.gather(self._asked))
 
     def samples(
@@ -232,6 +242,7 @@ class Run:
         assert not any(isinstance(v, dict | list) for v in numbers.values()), f"result.json is flat, not {numbers}"
         if self.writes:
             atomic_write(self.path / "result.json", json.dumps(plain(numbers), indent=1) + "\n")
+            folder.unlock(self.path)
         return numbers
 
     @contextlib.contextmanager
@@ -242,7 +253,8 @@ class Run:
             return
 
         def handle(signum, frame):
-            if self._asked and signum == signal.SIGINT and dist.world() == 1:  # else torchrun passes on the first one
+            # of several processes the first Ctrl-C comes twice: torchrun passes it on
+            if self._asked > TIME_UP and signum == signal.SIGINT and dist.world() == 1:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 os.kill(os.getpid(), signal.SIGINT)
             self._asked = signum
@@ -259,8 +271,11 @@ class Run:
                 signal.signal(signum, handler)
 
     def leave(self, step: int) -> None:
-        """End the process as the signal asks (exit code 143 or 130) and say how to continue."""
+        """End the process, with exit code 143 or 130 as the signal asks, 0 when time is up; say how to continue."""
+        timed = self.stopping == TIME_UP
         if self.writes:
-            print(f"stopped by {signal.Signals(self.stopping).name} after step {step}; "
-                  f"continue with the same flags and --resume --out {self.path}", file=sys.stderr)  # fmt: skip
-        raise SystemExit(128 + self.stopping)
+            why = f"--max_seconds {self.max_seconds:g}" if timed else signal.Signals(self.stopping).name
+            print(f"stopped by {why} after step {step}; continue with the same flags and --resume --out {self.path}",
+                  file=sys.stderr)  # fmt: skip
+        folder.unlock(self.path)
+        raise SystemExit(0 if timed else 128 + self.stopping)

@@ -41,6 +41,8 @@ class StageConfig:
     shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
     plot: bool = flag(True, "draw the figures")
+    max_seconds: float = flag(0.0, "end after the step in which this time is over, saved for --resume; exit code 0; "
+                              "0 = off")  # fmt: skip
     # records
     eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
@@ -72,7 +74,7 @@ class StageConfig:
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
-                         save_every=(0, 1e9), eval_fraction=(1e-6, 0.9), max_response=(0, 1e5),
+                         save_every=(0, 1e9), max_seconds=(0, 1e9), eval_fraction=(1e-6, 0.9), max_response=(0, 1e5),
                          max_prompt=(0, 1e6))  # fmt: skip
         if self.lora_rank and not self.lora_targets:
             raise UserError(f"--lora_targets needs at least one value of {', '.join(lora.TARGETS)}.")
@@ -119,6 +121,7 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
         return Run(Path("dry run"), writes=False)
     name = run_name(script, task or "data", cfg.model)
     run = Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
+    run.max_seconds = cfg.max_seconds
     if run.writes:
         atexit.register(_forget, run.path.resolve())
     return run
@@ -126,7 +129,7 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
 
 def _forget(folder: Path) -> None:
     """Remove the folder of a run that failed before its first step, so that its name is free again."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json", "probes.jsonl"}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json", "probes.jsonl", ".lock"}:
         shutil.rmtree(folder)
 
 

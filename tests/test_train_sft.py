@@ -296,6 +296,10 @@ def test_a_run_that_was_stopped_and_killed_ends_as_if_nothing_had_been(own, tmp_
     stages.check_resume(train_sft, [*own, *more], tmp_path, monkeypatch)
 
 
+def test_a_run_in_slices_of_time(own, tmp_path):
+    stages.check_max_seconds(train_sft, own, tmp_path)
+
+
 def test_the_best_weights_are_not_forgotten_by_a_stop(own, tmp_path, monkeypatch, capsys):
     """Taken the wrong way round, the best evaluation is the first one, before the stop."""
     monkeypatch.setattr(stage, "LOWER_IS_BETTER", ())
