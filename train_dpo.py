@@ -215,7 +215,7 @@ def main(argv: list[str]) -> None:
 
     steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="DPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # data: pairs of similar length, and what the reference says of them
             batch = order.next()
@@ -240,7 +240,8 @@ def main(argv: list[str]) -> None:
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
             dist.average_gradients(trained.values())
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
+            check_finite(step + 1, [train[i].name for i in batch], logps=torch.cat(policies),
+                         ref_logps=ref_train[batch], loss=loss, grad_norm=grad_norm)  # fmt: skip
             optimizer.step()
             step += 1
 
@@ -264,7 +265,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     best.restore()
     if best.tensors and not cfg.eval_only:

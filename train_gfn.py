@@ -298,7 +298,7 @@ def main(argv: list[str]) -> None:
                 buffer.add(keys[i], samples.tokens, samples.lengths, found)
 
     progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # rollout: 1. responses of the behaviour policies
             model.eval()
@@ -354,7 +354,8 @@ def main(argv: list[str]) -> None:
                 group["lr"] = group["peak"] * factor
             dist.average_gradients(trained.values())
             grad_norm = dist.clip_gradients(best.trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
+            check_finite(step + 1, [keys[i] for i in batch], ratios=torch.cat(ratios).view(b, N), loss=loss,
+                         grad_norm=grad_norm)
             optimizer.step()
             step += 1
 
@@ -380,7 +381,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     best.restore()
     if best.tensors and not cfg.eval_only:

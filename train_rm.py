@@ -227,7 +227,7 @@ def main(argv: list[str]) -> None:
 
     steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="RM", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # data: comparisons of similar length
             model.train()
@@ -235,13 +235,15 @@ def main(argv: list[str]) -> None:
 
             # targets: the preferred response's reward should be the higher one
             optimizer.zero_grad(set_to_none=True)
-            loss = right = compared = 0.0
+            loss, right, compared, seen, names = 0.0, 0.0, 0, [], []
             for group in grouped(batch):
                 for micro in data.chunks(group, cfg.micro_batch * dist.world()):
                     rewards = score(reward_model, micro)  # (b, K)
                     part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
                     part.backward()
                     loss += part.item()
+                    seen.append(rewards.detach().sum(1))
+                    names += [r.name for r in micro]
                     for encoded, found in zip(micro, rewards.detach().cpu()):
                         wins, n, _ = judged(encoded.record, found)
                         right, compared = right + wins, compared + n
@@ -251,7 +253,7 @@ def main(argv: list[str]) -> None:
             optimizer.param_groups[0]["lr"] = cfg.learning_rate * factor
             dist.average_gradients(trained.values())
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=grad_norm)
+            check_finite(step + 1, names, rewards=torch.cat(seen), loss=loss, grad_norm=grad_norm)
             optimizer.step()
             step += 1
 
@@ -274,7 +276,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     model.eval()
     if not cfg.eval_only:

@@ -28,7 +28,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,15 @@ import torch
 from torch import Tensor
 
 from minalign import checkpoint, dist, folder
-from minalign.errors import UserError
+from minalign.errors import DiskError, NonFiniteError, UserError
 from minalign.files import atomic_write, disk_errors, plain, read_json
+from minalign.hub import finite
 
 # Settings that may change when a run is resumed; any other would make it a different run.
 FREE = {"out", "resume", "overwrite", "steps", "device", "compile", "shard", "plot", "save_every", "log_every"}
 FREE |= {"max_seconds"}
 TIME_UP = 1  # what `stopping` is after --max_seconds, in place of a signal's number; a signal counts for more
 LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
-
-
-class NonFiniteError(UserError):
-    """A NaN or an infinity where a finite number is due."""
 
 
 def seed_everything(seed: int) -> None:
@@ -125,6 +122,7 @@ class Run:
         self.stopping = self._asked = 0
         self._clock = self._began = time.perf_counter()
         self.max_seconds = 0.0
+        self.logged = self.saved = -1  # the last step that this process has finished; saved
 
     @classmethod
     def create(
@@ -169,6 +167,7 @@ class Run:
     def log(self, step: int, metrics: dict | None = None, /, **more: Any) -> None:
         """Append one line to metrics.jsonl, what is not finite as null; then `listen`."""
         self.append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
+        self.logged = step
         self.listen()
 
     def listen(self) -> None:
@@ -202,8 +201,12 @@ class Run:
                 file.write(text.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
 
     def save(self, step: int, tensors: dict[str, Tensor], meta: dict | None = None) -> None:
-        """Save what `load` returns, with the length of the logs and the time spent so far."""
-        tensors = {name: dist.full(tensor) for name, tensor in tensors.items()}
+        """Save what `load` returns, with the length of the logs and the time spent so far.
+
+        Raises NonFiniteError, and saves nothing, where weights or the optimizer's moments are no finite numbers.
+        """
+        tensors = {name: dist.full(tensor.detach()) for name, tensor in tensors.items()}
+        finite("weights", {name: t for name, t in tensors.items() if not name.startswith("replay")})
         if not self.writes:
             return
         lengths = {}
@@ -215,6 +218,7 @@ class Run:
         checkpoint.save_state(
             self.path, step, tensors, {"logs": lengths, "seconds": self.seconds(), "user": meta or {}}
         )
+        self.saved = step
 
     def load(self) -> tuple[int, dict[str, Tensor], dict]:
         """Return (step, tensors, meta) of the last good checkpoint; cut from the logs what came after it."""
@@ -246,11 +250,11 @@ class Run:
         return numbers
 
     @contextlib.contextmanager
-    def graceful_signals(self) -> Iterator[None]:
-        """Let SIGTERM and Ctrl-C set `stopping` instead of ending the process; a second Ctrl-C ends it at once."""
-        if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-            yield
-            return
+    def graceful_signals(self, rescue: Callable[[], Any] | None = None) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C set `stopping` instead of ending the process; a second Ctrl-C ends it at once.
+
+        rescue: called when a UserError ends the steps, to save what there is, unless it is the disk that fails.
+        """
 
         def handle(signum, frame):
             # of several processes the first Ctrl-C comes twice: torchrun passes it on
@@ -263,12 +267,29 @@ class Run:
             if not dist.rank():  # print is not safe in a handler
                 os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
-        before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+        before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT) if main}
         try:
             yield
+        except DiskError:
+            raise
+        except UserError as error:
+            # What one of several processes has met alone, the others do not save with it.
+            if rescue and (dist.world() == 1 or isinstance(error, NonFiniteError)):
+                raise type(error)(f"{error}{self._rescued(rescue)}") from error
+            raise
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
+
+    def _rescued(self, rescue: Callable[[], Any]) -> str:
+        """Save what there is; return what to tell of it."""
+        saved = self.saved
+        try:
+            rescue()
+        except UserError as error:
+            return f"; nothing was saved: {str(error).splitlines()[0]}"
+        return "" if self.saved == saved else f"; step {self.saved} is saved, --resume goes on with the next batch"
 
     def leave(self, step: int) -> None:
         """End the process, with exit code 143 or 130 as the signal asks, 0 when time is up; say how to continue."""

@@ -331,9 +331,11 @@ def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokeni
 def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer, name: str = "policy") -> None:
     """Write the policy into a run folder: PEFT's adapter files where it has adapters, else a full checkpoint.
 
-    base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`).
+    base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`). Raises
+    NonFiniteError, and writes nothing, where a weight that is trained is no finite number.
     """
     with dist.whole(model):
+        hub.finite("weights", {key: p.detach() for key, p in model.named_parameters() if p.requires_grad})
         if dist.rank():
             return
         if lora.has_adapter(model, name):
