@@ -18,7 +18,6 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,9 @@ from minalign.files import disk_errors, sync_folder, write_file, write_tensors
 VERSION = 1  # of the format; a reader refuses what is newer
 
 
-def _remove(folders: Iterable[Path]) -> None:
-    for path in folders:
+def tidy(folder: str | os.PathLike) -> None:
+    """Remove what a process left that was killed while it saved or deleted a checkpoint."""
+    for path in Path(folder, "state").glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -63,7 +63,7 @@ def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor],
     with disk_errors(state):
         try:
             os.makedirs(state, exist_ok=True)
-            _remove(state.glob(".tmp-*"))  # of a process that was killed
+            tidy(folder)
             os.mkdir(temporary)
             manifest = {
                 "version": VERSION,
@@ -82,7 +82,7 @@ def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor],
     for path in old + [path for s, path in checkpoints(folder) if s > step]:
         with contextlib.suppress(OSError):  # renamed first, so that half a deletion does not look like a checkpoint
             os.rename(path, state / f".tmp-old-{path.name}")
-    _remove(state.glob(".tmp-*"))
+    tidy(folder)
     return final
 
 

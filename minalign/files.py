@@ -127,6 +127,12 @@ def read_json(path: Path) -> dict:
         return {}
 
 
+def settings_of(folder: Path) -> dict:
+    """Return the settings that a run folder's run.json tells; {} where there is none."""
+    found = read_json(folder / "run.json").get("config")
+    return found if isinstance(found, dict) else {}
+
+
 def plain(x: Any) -> Any:
     """Return x in JSON's types: tensors and arrays as numbers or lists, NaN and infinities as null."""
     if isinstance(x, Tensor | np.ndarray | np.generic):

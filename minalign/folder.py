@@ -19,7 +19,7 @@ import torch
 
 from minalign import checkpoint
 from minalign.errors import UserError
-from minalign.files import disk_errors, read_json
+from minalign.files import disk_errors, settings_of
 
 _locks: dict[Path, IO] = {}  # the open lock files of this process
 PACKAGES = ("torch", "numpy", "safetensors", "tiktoken", "huggingface_hub", "matplotlib")
@@ -102,6 +102,7 @@ def lock(path: Path) -> None:
     atexit.register(unlock, path.resolve())
     for temporary in path.glob(".*.tmp-*"):
         temporary.unlink(missing_ok=True)
+    checkpoint.tidy(path)
 
 
 def unlock(path: Path) -> None:
@@ -123,7 +124,7 @@ def _made(path: str) -> bool:
 def _delete_run(path: Path, reads: Sequence[str]) -> None:
     """Delete a run folder; refuse whatever does not look like one, and one that is needed."""
     real = path.resolve()
-    if path.is_symlink() or not path.is_dir() or "config" not in read_json(path / "run.json"):
+    if path.is_symlink() or not path.is_dir() or not settings_of(path):
         raise UserError(f"--overwrite: {path} is no run folder (no run.json), so it stays\nchoose another --out")
     for used in [os.getcwd(), *filter(None, reads)]:
         if real in [Path(used).resolve(), *Path(used).resolve().parents]:

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from minalign import checkpoint, dist, folder
 from minalign.errors import DiskError, NonFiniteError, UserError
-from minalign.files import atomic_write, disk_errors, plain, read_json
+from minalign.files import atomic_write, disk_errors, plain, read_json, settings_of
 from minalign.hub import finite
 
 # Settings that may change when a run is resumed; any other would make it a different run.
@@ -144,7 +144,8 @@ class Run:
         began, history = time.strftime("%Y-%m-%dT%H:%M:%S%z"), []
         if self.resumed:
             old = read_json(self.path / "run.json")
-            if "config" not in old:
+            whole = isinstance(old.get("history"), list) and {"started", "command"} <= old.keys()
+            if not (whole and settings_of(self.path)):
                 raise UserError(f"--resume: {self.path}/run.json is damaged\nstart a new run with another --out")
             fixed = settings.keys() & old["config"].keys() - FREE - set(free)
             was = {k: v for k, v in old["config"].items() if k in fixed and v != settings[k]}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from minalign import adapters, cli, console, dist, hub, lora
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.files import read_json
+from minalign.files import settings_of
 from minalign.model import GPT2
 from minalign.run import Run, run_name
 from minalign.tokenizer import Tokenizer
@@ -277,6 +277,9 @@ def load_policy(
         raise UserError(f"--init {init}: expected a policy, found a reward model; train_ppo.py takes it as --reward.")
     if (folder / "adapter_config.json").is_file():
         base = adapter_base(folder) or model
+        if not base:
+            raise UserError(f"{folder / 'adapter_config.json'}: base_model_name_or_path is missing.\n"
+                            "Write the name of the model there that the adapter was trained on.")  # fmt: skip
         policy = hub.from_pretrained(base, dtype)
         adapters.load_adapter(policy, folder)
         return _checked(lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base)
@@ -309,7 +312,7 @@ def reference(model: GPT2, cfg) -> GPT2:
 def origin(cfg) -> tuple[str, str | None]:
     """Return (--model, --init) that the run in `cfg.init` started from; of an adapter without a run.json its base."""
     folder = Path(cfg.init).expanduser()
-    config = read_json(folder / "run.json").get("config", {})
+    config = settings_of(folder)
     base = adapter_base(folder) if (folder / "adapter_config.json").is_file() else ""
     return config.get("model") or base or cfg.model, config.get("init")
 

@@ -53,6 +53,7 @@ MORE = {
 }  # fmt: skip
 STEPS = 6
 POINTS = ("open>", "write/", "fsync<", "rename<", "rename>", "remove<")  # of a save, where SIGKILL comes
+FULL = ("open<", "write<", "write/", "fsync<", "rename<", "mkdir<", "append<")  # what a full disk refuses
 CALLS = {"open": "open", "fsync": "fsync", "rename": "rename", "replace": "rename", "mkdir": "mkdir",
          "unlink": "remove", "rmdir": "remove"}  # fmt: skip
 
@@ -286,8 +287,13 @@ class Case:
     def disk_full(self, number: int, resume: bool) -> str:
         """Let the disk be full from an event of the second save on; there is a state, and the message is short."""
         out = self.new()
-        events = Events(number)
-        events.act = lambda: (setattr(events, "at", len(events.seen) + 1), refuse(errno.ENOSPC))
+        events = Events(number, names=FULL)
+
+        def full():
+            events.at = -1  # from now on; what is there can still be deleted
+            refuse(errno.ENOSPC)
+
+        events.act = full
         code = self.go(out, events)
         wrong = self.refused(code, "the disk is full")
         with contextlib.redirect_stderr(io.StringIO()) as said:
@@ -338,8 +344,7 @@ def faults(case: Case, whole: bool, rng: random.Random):
     for signum in (signal.SIGTERM, signal.SIGINT) if whole else [rng.choice([signal.SIGTERM, signal.SIGINT])]:
         wait = rng.uniform(0, 0.2) * case.seconds
         yield "SIGTERM, SIGINT", signum.name, lambda signum=signum, wait=wait: case.signalled(signum, wait)
-    writes = [number for name in ("open<", "write<", "write/", "fsync<", "rename<", "mkdir<")
-              for number in case.at(name, [2])]  # fmt: skip
+    writes = [number for name in FULL for number in case.at(name, [2])]
     chosen = sorted(writes) if whole else rng.sample(writes, 1)
     for i, number in enumerate(chosen):
         resume = not whole or i % 6 == 0
