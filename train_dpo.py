@@ -128,7 +128,7 @@ def main(argv: list[str]) -> None:
     cli.show(cfg, changed)
     run = stage.open_run(cfg, "dpo", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     model.to(device).requires_grad_(False)

@@ -184,7 +184,7 @@ def main(argv: list[str]) -> None:
     stage.refuse_unused(cfg, argv, beta=cfg.every_prefix and f"--reward {cfg.reward} has no scores that it could weigh")
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of replay
 
     # models: one frozen backbone; the policy is its adapter, the reference is the same weights without it

@@ -162,7 +162,7 @@ def main(argv: list[str]) -> None:
     stage.refuse_unused(cfg, argv)
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of minibatches
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     model.to(device).requires_grad_(False)

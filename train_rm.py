@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
     cli.show(cfg, changed)
     run = stage.open_run(cfg, "rm", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
     start = stage.origin(cfg) if cfg.eval_only else (cfg.model, cfg.init)
     model, tokenizer, base = stage.load_policy(*start, reward_model=True)

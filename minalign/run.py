@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minalign import checkpoint, dist, folder
+from minalign import checkpoint, console, dist, folder
 from minalign.errors import DiskError, NonFiniteError, UserError
 from minalign.files import atomic_write, disk_errors, plain, read_json, settings_of
 from minalign.hub import finite
@@ -48,13 +48,19 @@ TIME_UP = 1  # what `stopping` is after --max_seconds, in place of a signal's nu
 LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch (every device)."""
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch (every device).
+
+    deterministic: let torch use only algorithms that give the same bits each time; one that has none says so on stderr.
+    """
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed: expected 0 to {2**32 - 1}, found {seed}")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it begins
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -120,6 +126,7 @@ class Run:
     def __init__(self, path: str | os.PathLike, resumed: bool = False, writes: bool = True):
         self.path, self.resumed, self.writes = Path(path), resumed, writes and not dist.rank()
         self.stopping = self._asked = 0
+        self._watch = console.Watch()
         self._clock = self._began = time.perf_counter()
         self.max_seconds = 0.0
         self.logged = self.saved = -1  # the last step that this process has finished; saved
@@ -167,8 +174,10 @@ class Run:
 
     def log(self, step: int, metrics: dict | None = None, /, **more: Any) -> None:
         """Append one line to metrics.jsonl, what is not finite as null; then `listen`."""
-        self.append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
+        row = {"step": step, **(metrics or {}), **more}
+        self.append("metrics.jsonl", [row])
         self.logged = step
+        self._watch.see(step, row)
         self.listen()
 
     def listen(self) -> None:

@@ -40,9 +40,9 @@ class StageConfig:
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps")
     shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
+    deterministic: bool = flag(False, "only algorithms that give the same bits each time: slower on a GPU")
     plot: bool = flag(True, "draw the figures")
-    max_seconds: float = flag(0.0, "end after the step in which this time is over, saved for --resume; exit code 0; "
-                              "0 = off")  # fmt: skip
+    max_seconds: float = flag(0.0, "after this time save and end with exit code 0; --resume goes on; 0 = off")
     # records
     eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")

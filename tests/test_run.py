@@ -3,7 +3,9 @@
 import dataclasses
 import errno
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from minalign import cli, folder
+from minalign import cli, console, folder
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.run import NonFiniteError, Run, check_finite, pick_device, run_name, seed_everything
@@ -320,6 +322,45 @@ def test_check_finite_names_step_value_and_records(bad):
     with pytest.raises(NonFiniteError, match="step 6: loss is .*\nrecords: 'a'; 'b'"):
         check_finite(6, records=["a", "b"], loss=bad)
     assert isinstance(error.value, UserError) and len(text.splitlines()) <= 3
+
+
+def test_deterministic_algorithms_are_asked_for_and_left_again(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for wanted in (True, False):
+        seed_everything(1, wanted)
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+# -------------------------------------------------------------------------------------------------- warnings
+
+
+@pytest.fixture
+def warned(monkeypatch, capsys):
+    """Return a function of a series of logged rows that says in which step which warning came."""
+
+    def of(name, rows):
+        monkeypatch.setattr(console, "_said", set())
+        run = started(name)
+        for step, row in enumerate(rows, 1):
+            run.log(step, row)
+        run.result({})
+        return re.findall(r"WARNING: step (\d+): the (loss|KL)", capsys.readouterr().err)
+
+    return of
+
+
+def test_a_loss_that_jumps_and_a_kl_that_runs_away_are_told_once(warned):
+    noise = [1 + 0.3 * math.sin(7 * i) for i in range(60)]
+    jump = [*noise, 2.7, 2.8, 2.9, 9, 9, 9]
+    assert warned("jump", [{"loss": x} for x in jump]) == [("63", "loss")]
+    assert warned("peak", [{"loss": x} for x in [*noise, 500, *noise, 50, 60, *noise]]) == []
+    assert warned("short", [{"loss": x} for x in [1.0] * 19 + [9] * 9]) == []  # nothing to compare with yet
+    assert warned("other", [{"lr": 1.0}] * 70) == []
+    rising = [1.02**i for i in range(100)]
+    assert warned("rising", [{"loss": x, "objective/kl": 5 * x} for x in rising]) == []
+    assert warned("runaway", [{"objective/kl": x} for x in (0, 1, 3, 8, 8, 9, 49, 51, 90)]) == [("8", "KL")]
 
 
 # -------------------------------------------------------------------------------------------------- signals
