@@ -160,8 +160,8 @@ class Run:
                 found = ", ".join(f"--{k} is {settings[k]} (was {v})" for k, v in was.items())
                 raise UserError(f"--resume needs the settings of the run, but {found}\nit ran: {old['command']}")
             began, history = old["started"], [*old["history"], old["command"]]
-            with disk_errors(self.path):
-                (self.path / "result.json").unlink(missing_ok=True)  # it says that a run has ended: this one goes on
+            if not checkpoint.checkpoints(self.path):  # else `load` must succeed first
+                self._unfinished()
         about = {
             "config": settings,
             "command": shlex.join(["python", *sys.orig_argv[1:]]),
@@ -233,6 +233,7 @@ class Run:
     def load(self) -> tuple[int, dict[str, Tensor], dict]:
         """Return (step, tensors, meta) of the last good checkpoint; cut from the logs what came after it."""
         step, tensors, about = checkpoint.load_state(self.path)
+        self._unfinished()
         self._clock = time.perf_counter() - about["seconds"]
         for name in LOGS if self.writes else ():
             path, length = self.path / name, about["logs"].get(name, 0)
@@ -242,6 +243,12 @@ class Run:
             elif length:
                 print(f"warning: {path} has lost lines since the checkpoint was saved", file=sys.stderr)
         return step, tensors, about["user"]
+
+    def _unfinished(self) -> None:
+        """Remove result.json, which says that a run has ended: this one goes on."""
+        if self.writes:
+            with disk_errors(self.path):
+                (self.path / "result.json").unlink(missing_ok=True)
 
     def seconds(self) -> float:
         """Return the wall-clock time spent on this run, that before a resume included."""
