@@ -96,12 +96,14 @@ class Config:
     out: str | None = flag(None, "run folder; default runs/bon-TASK-MODEL, with the next number if taken")
     resume: bool = flag(False, "continue the sampling in --out; the result is that of an uninterrupted run")
     overwrite: bool = flag(False, "delete the run in --out first")
+    max_seconds: float = flag(0.0, "end after the prompts at which this time is over, go on with --resume; 0 = off")
     plot: bool = flag(True, "draw the figure")
     dry_run = False  # not a flag; stage.open_run asks
 
     def __post_init__(self):
         cli.check_ranges(self, examples=(0, 1e8), n=(1, 1e6), temperature=(0.01, 100), top_k=(0, 1e9), top_p=(1e-6, 1),
-                         max_response=(0, 1e5), min_response=(1, 1e4), max_prompt=(0, 1e6), rows=(1, 1e6))  # fmt: skip
+                         max_response=(0, 1e5), min_response=(1, 1e4), max_prompt=(0, 1e6), rows=(1, 1e6),
+                         max_seconds=(0, 1e9))  # fmt: skip
         if not (self.task or self.data or self.prompt is not None or self.samples):
             raise UserError(f"give --task, --data FILE, --prompt TEXT or --samples FILE.\n"
                             f"Tasks: {', '.join(TASKS)}.")  # fmt: skip
@@ -347,6 +349,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--resume: {run.path} is no run folder\nstart it without --resume")
     else:
         run = stage.open_run(cfg, "bon", cfg.task, [cfg.samples, *cfg.data, *cfg.reward])
+    run.max_seconds = cfg.max_seconds
     run.start(cfg, device, free=("best_of",))
 
     # rollout: sample, score, rank and write a batch of prompts
@@ -358,7 +361,7 @@ def main(argv: list[str]) -> None:
     if old:
         run.rows("samples.jsonl", rows)
     progress = tqdm(total=len(batches), initial=len(done), desc="best of n", disable=dist.rank() or len(batches) < 2)
-    with run.graceful_signals():
+    with progress, run.graceful_signals():
         for number, (split, part) in enumerate(batches[len(done) :], len(done) + 1):
             batch = answer(cfg, policy, tokenizer, here.rule, split, part)
             scores.add(batch, wanted)
@@ -370,9 +373,7 @@ def main(argv: list[str]) -> None:
             progress.update()
             run.listen()
             if run.stopping:
-                progress.close()
                 run.leave(number)
-    progress.close()
 
     # log, evaluate, save
     groups: dict[str, list[Rows]] = {}
@@ -392,8 +393,7 @@ def main(argv: list[str]) -> None:
         if cfg.plot and run.writes:
             print("figure:", plot.best_of_n(run.path))
     result = run.result(numbers)
-    if run.writes:
-        print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
+    print(f"{run.path}: {result['seconds']:.0f} s, {result['peak_memory_mb']:.0f} MB peak")
 
 
 if __name__ == "__main__":

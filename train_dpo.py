@@ -128,7 +128,7 @@ def main(argv: list[str]) -> None:
     cli.show(cfg, changed)
     run = stage.open_run(cfg, "dpo", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
@@ -216,7 +216,7 @@ def main(argv: list[str]) -> None:
 
     steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="DPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # data: pairs of similar length, and what the reference says of them
             batch = order.next()
@@ -243,7 +243,8 @@ def main(argv: list[str]) -> None:
             dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            check_finite(step + 1, [train[i].name for i in batch], logps=torch.cat(policies),
+                         ref_logps=ref_train[batch], loss=loss, grad_norm=scaler.guarded(grad_norm))  # fmt: skip
             scaler.advance(optimizer)
             step += 1
 
@@ -267,7 +268,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     best.restore()
     if best.tensors and not cfg.eval_only:

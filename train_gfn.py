@@ -184,7 +184,7 @@ def main(argv: list[str]) -> None:
     stage.refuse_unused(cfg, argv, beta=cfg.every_prefix and f"--reward {cfg.reward} has no scores that it could weigh")
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of replay
 
     # models: one frozen backbone; the policy is its adapter, the reference is the same weights without it
@@ -298,7 +298,7 @@ def main(argv: list[str]) -> None:
                 buffer.add(keys[i], samples.tokens, samples.lengths, found)
 
     progress = tqdm(total=steps, initial=step, desc="GFN", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # rollout: 1. responses of the behaviour policies
             model.eval()
@@ -355,7 +355,8 @@ def main(argv: list[str]) -> None:
             dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(best.trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            check_finite(step + 1, [keys[i] for i in batch], ratios=torch.cat(ratios).view(b, N), loss=loss,
+                         grad_norm=scaler.guarded(grad_norm))
             scaler.advance(optimizer)
             step += 1
 
@@ -380,7 +381,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     best.restore()
     if best.tensors and not cfg.eval_only:

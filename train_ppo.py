@@ -164,7 +164,7 @@ def main(argv: list[str]) -> None:
     stage.refuse_unused(cfg, argv)
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of minibatches
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     cfg.dtype = stage.place(model.requires_grad_(False), cfg, device)
@@ -242,7 +242,7 @@ def main(argv: list[str]) -> None:
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]
     steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="PPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # rollout: 1. N responses to each prompt, and their text
             model.eval()
@@ -264,7 +264,6 @@ def main(argv: list[str]) -> None:
                     raw = torch.cat([reward_model.score(*part) for part in parts])  # (B,)
                 else:
                     raw = torch.tensor(reward(asked, texts), device=device)
-                check_finite(step + 1, texts, score=raw)
                 # 3. scale, clip, penalties
                 scores = raw * cfg.reward_scale
                 scores = scores.clamp(-cfg.reward_clip, cfg.reward_clip) if cfg.reward_clip else scores
@@ -278,6 +277,8 @@ def main(argv: list[str]) -> None:
                     values = torch.cat([run_values(critic, critic_adapter, *part) for part in parts])
                 if cfg.dtype != "fp32":  # decoding rounds otherwise than training: ratios are of one kind of pass
                     old_logprobs = torch.cat([run_policy(model, cfg, rule, *part)[0] for part in parts])
+                check_finite(step + 1, texts, score=raw, logprobs=old_logprobs, ref_logprobs=ref_logprobs,
+                             values=values if value_trained else None)  # fmt: skip
                 # 5. a reward a token: the KL's share, and the score on the token that ends the response
                 kl = torch.where(mask, losses.kl_estimate(old_logprobs, ref_logprobs, cfg.kl_estimator), 0)
                 non_score = -beta * kl if cfg.kl_in == "reward" else torch.zeros_like(kl)
@@ -337,7 +338,8 @@ def main(argv: list[str]) -> None:
                         group["lr"] = group["peak"] * factor
                         group["eps"] = cfg.adam_eps / (math.sqrt(1 - 0.999**updates) if cfg.tf_adam else 1)
                         norms.append(dist.clip_gradients(group["params"], cfg.max_grad_norm))
-                    check_finite(step + 1, grad_norm=scaler.guarded(torch.stack(norms)))
+                    check_finite(step + 1, texts, loss=stat["loss/policy_avg"] + stat["loss/value_avg"],
+                                 grad_norm=scaler.guarded(torch.stack(norms)))  # fmt: skip
                     scaler.advance(optimizer)
                 if cfg.stop_kl and stats[-1]["policy/approxkl_avg"] > cfg.stop_kl:
                     break
@@ -378,9 +380,7 @@ def main(argv: list[str]) -> None:
             if run.stopping or step == steps or cfg.save_every and step % cfg.save_every == 0:
                 save(step)
             if run.stopping:
-                progress.close()
                 run.leave(step)
-    progress.close()
 
     best.restore()
     if best.tensors and not cfg.eval_only:

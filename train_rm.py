@@ -143,7 +143,7 @@ def main(argv: list[str]) -> None:
     cli.show(cfg, changed)
     run = stage.open_run(cfg, "rm", cfg.task, [*cfg.data, *cfg.eval_data])
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise, choice = torch.Generator().manual_seed(cfg.seed), random.Random(cfg.seed)  # of sampling; of labels
     start = stage.origin(cfg) if cfg.eval_only else (cfg.model, cfg.init)
     model, tokenizer, base = stage.load_policy(*start, reward_model=True)
@@ -228,7 +228,7 @@ def main(argv: list[str]) -> None:
 
     steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="RM", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # data: comparisons of similar length
             model.train()
@@ -237,13 +237,15 @@ def main(argv: list[str]) -> None:
             # targets: the preferred response's reward should be the higher one
             for attempt in memory.Attempts(cfg, optimizer):
                 with attempt:
-                    loss = right = compared = 0.0
+                    loss, right, compared, seen, names = 0.0, 0.0, 0, [], []
                     for group in grouped(batch):
                         for micro in data.chunks(group, cfg.micro_batch * dist.world()):
                             rewards = score(reward_model, micro)  # (b, K)
                             part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
                             scaler.scale(part).backward()
                             loss += part.item()
+                            seen.append(rewards.detach().sum(1))
+                            names += [r.name for r in micro]
                             for encoded, found in zip(micro, rewards.detach().cpu()):
                                 wins, n, _ = judged(encoded.record, found)
                                 right, compared = right + wins, compared + n
@@ -254,7 +256,7 @@ def main(argv: list[str]) -> None:
             dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            check_finite(step + 1, names, rewards=torch.cat(seen), loss=loss, grad_norm=scaler.guarded(grad_norm))
             scaler.advance(optimizer)
             step += 1
 
@@ -277,7 +279,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     model.eval()
     if not cfg.eval_only:

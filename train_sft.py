@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
     stage.refuse_unused(cfg, argv)
     cli.show(cfg, changed)
     device = pick_device(cfg.device)
-    seed_everything(cfg.seed)
+    seed_everything(cfg.seed, cfg.deterministic)
     noise = torch.Generator().manual_seed(cfg.seed)  # of sampling
     model, tokenizer, base = stage.load_policy(cfg.model, cfg.init)
     cfg.dtype = stage.place(model, cfg, device)
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> None:
 
     steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="SFT", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
-    with run.graceful_signals():
+    with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
             # data: records of similar length
             model.train()
@@ -176,7 +176,7 @@ def main(argv: list[str]) -> None:
             # targets: the response's own tokens; the loss of a micro-batch is its share of the step's
             for attempt in memory.Attempts(cfg, optimizer):
                 with attempt:
-                    loss = 0.0
+                    loss, found = 0.0, []
                     for micro in data.chunks(batch, cfg.micro_batch * dist.world()):
                         prompts, prompt_mask, tokens, mask = collate(micro, device)
                         logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,
@@ -184,6 +184,7 @@ def main(argv: list[str]) -> None:
                         part = -losses.masked_mean(logprobs, mask, count)
                         scaler.scale(part).backward()
                         loss += part.item()
+                        found.append(logprobs.detach().sum(1).view(len(micro), -1).sum(1))
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
@@ -191,7 +192,8 @@ def main(argv: list[str]) -> None:
             dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, loss=loss, grad_norm=scaler.guarded(grad_norm))
+            check_finite(step + 1, [r.name for r in batch], logprobs=torch.cat(found), loss=loss,
+                         grad_norm=scaler.guarded(grad_norm))  # fmt: skip
             scaler.advance(optimizer)
             step += 1
 
@@ -214,7 +216,6 @@ def main(argv: list[str]) -> None:
             if run.stopping:
                 progress.close()
                 run.leave(step)
-    progress.close()
 
     best.restore()
     if best.tensors and not cfg.eval_only:

@@ -102,7 +102,12 @@ def read_adapter_config(folder: Path) -> dict:
             refuse(key, "an object of layer: number")
         for expression in pattern:
             _compile(expression) or refuse(key, "regular expressions for the names of layers")
-    if isinstance(config["target_modules"], str):
+    targets = config["target_modules"]
+    if not isinstance(targets, str) and not (isinstance(targets, list) and all(isinstance(x, str) for x in targets)):
+        refuse("target_modules", "a list of layers or a regular expression")
+    if not isinstance(config.get("base_model_name_or_path") or "", str):
+        refuse("base_model_name_or_path", "a hub id or a folder")
+    if isinstance(targets, str):
         _compile(config["target_modules"]) or refuse("target_modules", "a regular expression or a list of layers")
     if config.get("bias", "none") != "none":
         refuse("bias", "'none'")

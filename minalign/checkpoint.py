@@ -2,7 +2,7 @@
 
     folder/state/step_000123/state.safetensors   every tensor: weights, optimizer, RNG states, replay buffer
                              state.json          every number and name that is no tensor
-                             manifest.json       size and sha256 of both
+                             manifest.json       the format's version, size and sha256 of both
 
 A checkpoint is written under a temporary name, synced to the disk and renamed: a name that begins with `step_` is a
 complete checkpoint, whenever the process died. The checksums find what a rename cannot exclude (a bad disk, a copy cut
@@ -18,7 +18,6 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,12 @@ from minalign import dist
 from minalign.errors import UserError
 from minalign.files import disk_errors, sync_folder, write_file, write_tensors
 
+VERSION = 1  # of the format; a reader refuses what is newer
 
-def _remove(folders: Iterable[Path]) -> None:
-    for path in folders:
+
+def tidy(folder: str | os.PathLike) -> None:
+    """Remove what a process left that was killed while it saved or deleted a checkpoint."""
+    for path in Path(folder, "state").glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -61,9 +63,10 @@ def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor],
     with disk_errors(state):
         try:
             os.makedirs(state, exist_ok=True)
-            _remove(state.glob(".tmp-*"))  # of a process that was killed
+            tidy(folder)
             os.mkdir(temporary)
             manifest = {
+                "version": VERSION,
                 "state.safetensors": write_file(temporary / "state.safetensors", lambda f: write_tensors(f, tensors)),
                 "state.json": write_file(temporary / "state.json", json.dumps({"step": step, "meta": meta})),
             }
@@ -79,24 +82,27 @@ def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor],
     for path in old + [path for s, path in checkpoints(folder) if s > step]:
         with contextlib.suppress(OSError):  # renamed first, so that half a deletion does not look like a checkpoint
             os.rename(path, state / f".tmp-old-{path.name}")
-    _remove(state.glob(".tmp-*"))
+    tidy(folder)
     return final
 
 
 def load_state(folder: str | os.PathLike) -> tuple[int, dict[str, Tensor], dict]:
     """Return (step, tensors on the CPU, meta) of the newest checkpoint whose checksums hold.
 
-    Says on stderr which damaged ones it passed over. Raises UserError where none is left.
+    Says on stderr which damaged ones it passed over. Raises UserError where none is left, or one is of a newer version.
     """
     found = checkpoints(folder)[::-1]
     for _, path in found:
         try:
             manifest = json.loads((path / "manifest.json").read_bytes())
+            if (version := manifest.get("version", 1)) > VERSION:
+                raise UserError(f"cannot resume: {path} is of version {version}, this minalign reads up to {VERSION}\n"
+                                "resume with the minalign that wrote it, or a newer one")  # fmt: skip
             for name in ("state.safetensors", "state.json"):
                 _verify(path / name, manifest[name])
             saved = json.loads((path / "state.json").read_bytes())
             return saved["step"], load_file(path / "state.safetensors"), saved["meta"]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             print(f"warning: {path} is damaged ({error}); trying the checkpoint before it", file=sys.stderr)
     what = f"all {len(found)} checkpoints are damaged" if found else "there is no checkpoint"
     raise UserError(f"cannot resume from {folder}: {what}\nstart again without --resume (with --overwrite)")

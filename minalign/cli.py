@@ -17,6 +17,7 @@ import math
 import os
 import sys
 import time
+import traceback
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -104,15 +105,20 @@ def usage(Config: type) -> str:
     # A flag with many choices is wider than the column: its help starts on the next line.
     lines = [f"  {a:<{wide}}  {b}" if len(a) <= wide else f"  {a}\n  {'':<{wide}}  {b}" for a, b in rows]
     intro = (sys.modules[Config.__module__].__doc__ or "").strip()
+    lines.append(f"  {'--debug':<{wide}}  show where in the program an error came from (of every command)")
     return "\n".join([intro, "", "flags (- and _ are the same in names; lists take commas or spaces):", *lines]).strip()
 
 
 def main(fn: Callable[[list[str]], Any]) -> None:
-    """Run `fn(argv)`; a UserError becomes a message on stderr and exit code 2, Ctrl-C exit code 130."""
+    """Run `fn(argv)`; a UserError becomes a message on stderr and exit code 2, Ctrl-C exit code 130.
+
+    With --debug, which fn does not get to see, the message comes with its traceback.
+    """
+    argv = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         dist.start()
         try:
-            fn(sys.argv[1:])
+            fn(argv)
         except SystemExit:  # all processes leave: after --help, or a signal
             dist.stop()
             raise
@@ -120,6 +126,8 @@ def main(fn: Callable[[list[str]], Any]) -> None:
         dist.stop()
     except UserError as error:
         sys.stdout.flush()
+        if len(argv) < len(sys.argv) - 1:
+            traceback.print_exc()
         if dist.rank():  # an error of all processes is told by the first one: torchrun then ends the others meanwhile
             time.sleep(3)
         print(f"error: {f'process {dist.rank()}: ' * (dist.rank() > 0)}{error}", file=sys.stderr)

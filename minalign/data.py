@@ -125,6 +125,11 @@ class Encoded:
     record: Record | None
 
     @property
+    def name(self) -> str:
+        """Return what messages call it: its file and line, else its prompt."""
+        return self.record.where or str(self.record.prompt)
+
+    @property
     def chosen(self) -> list[int]:
         """Return the preferred response."""
         return self.responses[self.record.best]

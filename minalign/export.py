@@ -26,7 +26,7 @@ import torch
 from minalign import cli, hub, stage
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.files import atomic_write, disk_errors, read_json
+from minalign.files import atomic_write, disk_errors, read_json, settings_of
 from minalign.model import GPT2
 from minalign.rewards import RewardModel, from_run
 from minalign.tasks.setting import setting
@@ -66,7 +66,7 @@ def generation(config: dict, tokenizer: Tokenizer) -> dict:
 
 def export_policy(run: Path, out: Path, dtype: torch.dtype) -> None:
     """Write the policy of a run, merged, with its tokenizer and generation_config.json."""
-    config = read_json(run / "run.json").get("config", {})
+    config = settings_of(run)
     policy, tokenizer, _ = stage.load_policy(config.get("model") or "nano", str(run))
     tokenizer.save(out)
     atomic_write(out / "generation_config.json", json.dumps(generation(config, tokenizer), indent=2) + "\n")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minalign import dist
-from minalign.errors import UserError
+from minalign.errors import DiskError
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"}
 DTYPES |= {"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8"}
@@ -31,12 +31,12 @@ DISK_FIXES = {
 
 @contextlib.contextmanager
 def disk_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turn an OSError from writing into a UserError that names the path and the fix."""
+    """Turn an OSError from writing into a DiskError, a UserError that names the path and the fix."""
     try:
         yield
     except OSError as error:
         fix = DISK_FIXES.get(error.errno, error.strerror or str(error))
-        raise UserError(f"cannot write {error.filename or path}\n{fix}") from error
+        raise DiskError(f"cannot write {error.filename or path}\n{fix}") from error
 
 
 class _Sum:
@@ -125,6 +125,12 @@ def read_json(path: Path) -> dict:
         return data if isinstance(data, dict) else {}
     except (OSError, ValueError):
         return {}
+
+
+def settings_of(folder: Path) -> dict:
+    """Return the settings that a run folder's run.json tells; {} where there is none."""
+    found = read_json(folder / "run.json").get("config")
+    return found if isinstance(found, dict) else {}
 
 
 def plain(x: Any) -> Any:

@@ -1,5 +1,6 @@
 """A run's folder: which one it is, and what run.json says about the machine that the numbers came from."""
 
+import atexit
 import contextlib
 import importlib.metadata
 import itertools
@@ -12,14 +13,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from minalign import checkpoint
 from minalign.errors import UserError
-from minalign.files import disk_errors, read_json
+from minalign.files import disk_errors, settings_of
 
+_locks: dict[Path, IO] = {}  # the open lock files of this process
 PACKAGES = ("torch", "numpy", "safetensors", "tiktoken", "huggingface_hub", "matplotlib")
 
 
@@ -31,7 +33,7 @@ def choose(
     out: --out, or None for `default`, with the next number if that is taken (--resume then takes the last number).
     resume: None where there is nothing to resume and so no such flag.
     reads: what this run reads (--init, --reward, --data), which --overwrite must not delete.
-    Raises UserError where the folder is taken, is no run, has nothing to resume, or cannot be written.
+    Raises UserError where the folder is taken, in use, is no run, has nothing to resume, or cannot be written.
     """
     out = out or None
     if resume and overwrite:
@@ -42,21 +44,72 @@ def choose(
     with disk_errors(out or default):
         if out is None and not overwrite:
             os.makedirs(os.path.dirname(default) or ".", exist_ok=True)
-            return Path(next(name for name in names if _made(name)))
+            path = Path(next(name for name in names if _made(name)))
+            lock(path)
+            return path
         path = Path(out or default)
         if resume:
             run = (path / "run.json").is_file()
             if not run or not checkpoint.checkpoints(path):
                 what = "has no checkpoint yet" if run else "is not a run folder" if path.exists() else "does not exist"
                 raise UserError(f"--resume: {path} {what}\nstart it without --resume" + " (with --overwrite)" * run)
+            lock(path)
             return path
-        if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):  # an empty folder is free
+        if os.path.lexists(path) and not is_free(path):
             if not overwrite:
                 go_on = "" if resume is None else "--resume to continue it, or "
                 raise UserError(f"--out {path} exists\nadd {go_on}--overwrite to delete it first")
             _delete_run(path, reads)
         os.makedirs(path, exist_ok=True)
+        lock(path)
     return path
+
+
+def is_free(path: Path) -> bool:
+    """Return whether a folder has nothing in it but what a run leaves that was killed before its run.json."""
+    return path.is_dir() and all(p.name == ".lock" or ".tmp-" in p.name for p in path.iterdir())
+
+
+def lock(path: Path) -> None:
+    """Keep other processes out of a run's folder, until `unlock` or the end of this process, however that comes.
+
+    Also clears what a killed one was writing. Raises UserError that names the process that has the folder. Without
+    effect where the system has no such locks.
+    """
+    name = path.resolve() / ".lock"
+    if name in _locks and name.exists():
+        return
+    while True:
+        file = open(name, "a+")
+        try:
+            import fcntl  # not on Windows
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = file.read() or "another process"
+            raise UserError(f"{path} is in use by {holder}\nwait for it or end it, or choose another --out") from None
+        except (ImportError, OSError):
+            pass
+        if name.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+            break
+        file.close()  # whoever had it removed it in this moment, so that it locks nothing
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    _locks[name] = file
+    atexit.register(unlock, path.resolve())
+    for temporary in path.glob(".*.tmp-*"):
+        temporary.unlink(missing_ok=True)
+    checkpoint.tidy(path)
+
+
+def unlock(path: Path) -> None:
+    """Let other processes have a run's folder."""
+    if file := _locks.pop(path.resolve() / ".lock", None):
+        with file, contextlib.suppress(OSError):
+            os.unlink(file.name)
 
 
 def _made(path: str) -> bool:
@@ -71,12 +124,17 @@ def _made(path: str) -> bool:
 def _delete_run(path: Path, reads: Sequence[str]) -> None:
     """Delete a run folder; refuse whatever does not look like one, and one that is needed."""
     real = path.resolve()
-    if path.is_symlink() or not path.is_dir() or "config" not in read_json(path / "run.json"):
+    if path.is_symlink() or not path.is_dir() or not settings_of(path):
         raise UserError(f"--overwrite: {path} is no run folder (no run.json), so it stays\nchoose another --out")
     for used in [os.getcwd(), *filter(None, reads)]:
         if real in [Path(used).resolve(), *Path(used).resolve().parents]:
             raise UserError(f"--overwrite would delete {used}, which this run needs\nchoose another --out")
-    shutil.rmtree(real)
+    lock(path)
+    for inside in real.iterdir():  # all but the lock
+        if inside.is_dir() and not inside.is_symlink():
+            shutil.rmtree(inside)
+        elif inside.name != ".lock":
+            inside.unlink()
 
 
 def machine(device: Any = None) -> dict:

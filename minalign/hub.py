@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from minalign.errors import UserError
+from minalign.errors import NonFiniteError, UserError
 from minalign.files import atomic_write, write_tensors
 from minalign.model import ACTIVATIONS, GPT2, GPT2Config
 from minalign.tokenizer import FILES
@@ -179,9 +179,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                     f"{path}: expected a state dict, {{name: tensor}}; it holds something else.\n"
                     "Save model.state_dict() alone, or use the model's .safetensors file."
                 )
-            return tensors
+            return finite(path, tensors)
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}
+            return finite(path, {key: file.get_tensor(key) for key in file.keys()})
     except FileNotFoundError:
         raise UserError(f"{path}: not found.") from None
     except UserError:
@@ -210,6 +210,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: refused: it is damaged, or holds more than tensors, and loading it could then run foreign code.\n"
             "Use the model's .safetensors file instead."
         ) from None
+
+
+def finite(where: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the tensors; raise NonFiniteError, which names the first with a NaN or an infinity, if there is one."""
+    for name, tensor in tensors.items():
+        # The least and the greatest in one pass, without a mask as large as the weights; of NaN both are NaN.
+        if tensor.is_floating_point() and tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
+            raise NonFiniteError(f"{where}: {name} has values that are not finite (NaN or infinite).\n"
+                                 "The weights are damaged: take the file again, or an earlier checkpoint.")  # fmt: skip
+    return tensors
 
 
 def weights_file(folder: Path) -> Path:

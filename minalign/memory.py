@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from minalign import dist
-from minalign.errors import UserError
+from minalign.errors import NoMemoryError, UserError
 
 ADVICE = "Lower --micro_batch (auto finds one that fits) or --batch_size, or keep fewer activations: --checkpoint."
 
@@ -41,7 +41,7 @@ class Attempts:
                 for micro in data.chunks(batch, cfg.micro_batch): ... backward()
 
     cfg: a StageConfig; with --micro_batch auto its `micro_batch` becomes smaller, for the steps to come as well.
-    Raises UserError where memory runs out otherwise.
+    Raises NoMemoryError where memory runs out otherwise.
     """
 
     def __init__(self, cfg, optimizer: torch.optim.Optimizer):
@@ -62,7 +62,7 @@ class Attempts:
         least = getattr(self.cfg, "samples_per_prompt", 1)  # all responses to a prompt share its encoding
         self.optimizer.zero_grad(set_to_none=True)  # half a sum is of no use to anybody
         if not self.cfg.auto_micro_batch or size <= least:
-            raise UserError(f"out of memory with {size} records in a forward pass; nothing was changed.\n{ADVICE}")
+            raise NoMemoryError(f"out of memory with {size} records in a forward pass; nothing was changed.\n{ADVICE}")
         self.cfg.micro_batch, self.again = max(least, size // 2), True
         print(f"\nout of memory with {size} records in a forward pass: from now on {self.cfg.micro_batch}",
               file=sys.stderr)  # fmt: skip

@@ -1,5 +1,6 @@
 """Figures, drawn from the files of a run folder, so that any of them can be drawn again later."""
 
+import io
 import json
 import math
 import textwrap
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minalign.files import atomic_write
 from minalign.metrics import calibration_bins, wilson
 
 COLORS = {"target": "#222222", "base": "#b8b8b8", "policy": "#1f6fb4"}
@@ -30,6 +32,14 @@ def _figure(rows: int, columns: int, size: tuple[float, float]):
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=9)
     return figure, axes
+
+
+def _save(figure, path: Path) -> Path:
+    """Write a figure as every file of a run is written; return its path."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=160, format="png")
+    atomic_write(path, drawn.getvalue())
+    return path
 
 
 def distribution(folder: Path) -> Path:
@@ -64,8 +74,7 @@ def distribution(folder: Path) -> Path:
         for ax in axes[:, 0]:
             ax.set_xticks(x, texts)
     path = Path(folder) / "distribution.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def _is_number(text: str) -> bool:
@@ -90,8 +99,7 @@ def curves(folder: Path, keys: list[str], logarithmic: bool = True) -> Path:
         ax.set_xlabel("step", fontsize=10)
         ax.set_title(key, fontsize=10, loc="left")
     path = Path(folder) / "curves.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def preferences(folder: Path) -> Path:
@@ -115,8 +123,7 @@ def preferences(folder: Path) -> Path:
     axes[1].set(xlabel="reward", ylabel="density")
     axes[1].legend(frameon=False, fontsize=9)
     path = Path(folder) / "preferences.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def prompt_statistics(path: Path, sentences: list[int], tokens: list[int]) -> Path:
@@ -127,8 +134,7 @@ def prompt_statistics(path: Path, sentences: list[int], tokens: list[int]) -> Pa
         ax.hist(values, edges, color=COLORS["policy"], rwidth=0.9)
         ax.set(xlabel=f"{name} of a prompt", ylabel="prompts")
     axes[0].set_xticks(range(min(sentences), max(sentences) + 1))
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def compare_distributions(folder: Path) -> Path:
@@ -149,8 +155,7 @@ def compare_distributions(folder: Path) -> Path:
                      fontsize=9, loc="left")  # fmt: skip
     axes[-1, 0].set_xlabel("response", fontsize=10)
     path = Path(folder) / "compare.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def frontier(folder: Path) -> Path:
@@ -165,8 +170,7 @@ def frontier(folder: Path) -> Path:
     ax.set(xlabel="KL to the base, nats a response", ylabel="gold score")
     ax.legend(frameon=False, fontsize=9)
     path = Path(folder) / "frontier.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def best_of_n(folder: Path) -> Path:
@@ -189,8 +193,7 @@ def best_of_n(folder: Path) -> Path:
             ax.set_title(f"{split}: {name}" + (", which picks" if name == data["by"] else ""), fontsize=10, loc="left")
             ax.set_xlabel("best of n", fontsize=10)
     path = Path(folder) / "best_of_n.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def diversity(folder: Path) -> Path:
@@ -215,8 +218,7 @@ def diversity(folder: Path) -> Path:
         row[0].set_title(f"{name}{lower}, outputs of an input", fontsize=9, loc="left")
         row[1].set_title(f"{name}, across inputs", fontsize=9, loc="left")
     path = Path(folder) / "diversity.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)
 
 
 def sentences(folder: Path) -> Path:
@@ -265,5 +267,4 @@ def sentences(folder: Path) -> Path:
     entries = axes[0, 1].get_legend_handles_labels()
     figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     path = Path(folder) / "sentences.png"
-    figure.savefig(path, dpi=160)
-    return path
+    return _save(figure, path)

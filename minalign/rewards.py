@@ -26,7 +26,7 @@ from minalign.data import pad_responses
 from minalign.errors import UserError
 from minalign.files import atomic_write, read_json, write_tensors
 from minalign.generate import StopRule, join, left_pad, states
-from minalign.hub import find_model, read_tensors
+from minalign.hub import check_tensors, find_model, read_tensors
 from minalign.model import GPT2
 from minalign.stage import adapter_base, copy_for, frozen_blocks, kept, load_policy, make_trainable
 from minalign.tokenizer import Tokenizer
@@ -162,11 +162,25 @@ def from_run(
                 "Train it from the policy's base (or another model with the same vocab.json)."
             )
     head = RewardHead(model.config.n_embd, model.device)
-    head.load_state_dict(read_tensors(path / "head.safetensors"))
-    about = read_json(path / "reward.json")
-    rule = about["stop_rule"]
-    rule = StopRule(**{key: tuple(value) if isinstance(value, list) else value for key, value in rule.items()})
-    return RewardModel(model, tokenizer, head.requires_grad_(False), adapter, rule, about.get("pool", "last"))
+    saved = read_tensors(path / "head.safetensors")
+    check_tensors(path / "head.safetensors", saved, head, "reward model of this size")
+    head.load_state_dict(saved)
+    rule, pool = _read_rule(path / "reward.json", len(tokenizer))
+    return RewardModel(model, tokenizer, head.requires_grad_(False), adapter, rule, pool)
+
+
+def _read_rule(path: Path, n_vocab: int) -> tuple[StopRule, str]:
+    """Return the stop rule and the pool in reward.json; UserError where it is damaged."""
+    about, example = read_json(path), StopRule(stop=0, max_new_tokens=1).settings()
+    rule, pool = about.get("stop_rule"), about.get("pool", "last")
+    if isinstance(rule, dict) and {"stop", "max_new_tokens"} <= rule.keys() <= example.keys():
+        rule = {key: tuple(x) if isinstance(x, list) else x for key, x in rule.items()}
+        numbers = [i for x in rule.values() for i in (x if isinstance(x, tuple) else [x])]
+        alike = all(type(x) is type(example[key]) for key, x in rule.items()) and rule["max_new_tokens"]
+        if alike and all(type(i) is int and 0 <= i < n_vocab for i in numbers) and pool in ("last", "sum"):
+            return StopRule(**rule), pool
+    raise UserError(f'{path}: expected {{"pool": "last", "stop_rule": {{"stop": 0, "max_new_tokens": 24, ...}}}}, '
+                    f"found {str(about)[:100]}\nThe file is damaged: copy it again, or train the reward model again.")
 
 
 def same_vocabulary(tokenizer: Tokenizer, base: str) -> bool:

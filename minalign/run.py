@@ -11,7 +11,7 @@
             if run.stopping or step % cfg.save_every == 0:
                 run.save(step, tensors, meta)
             if run.stopping:
-                run.leave(step)
+                run.leave(step)                             # a signal, or --max_seconds
     run.result({"kl": kl})
 
 Of several processes (dist.py) the first decides on the folder and writes; all see the same `stopping`.
@@ -28,7 +28,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +36,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minalign import checkpoint, dist, folder
-from minalign.errors import UserError
-from minalign.files import atomic_write, disk_errors, plain, read_json
+from minalign import checkpoint, console, dist, folder
+from minalign.errors import DiskError, NoMemoryError, NonFiniteError, UserError
+from minalign.files import atomic_write, disk_errors, plain, read_json, settings_of
+from minalign.hub import finite
 
 # Settings that may change when a run is resumed; any other would make it a different run.
-FREE = {"out", "resume", "overwrite", "steps", "device", "micro_batch", "checkpoint", "compile", "shard", "plot",
-        "save_every", "log_every"}  # fmt: skip
+FREE = {"out", "resume", "overwrite", "steps", "max_seconds", "device", "micro_batch", "checkpoint", "compile", "shard",
+        "plot", "save_every", "log_every"}  # fmt: skip
+TIME_UP = 1  # what `stopping` is after --max_seconds, in place of a signal's number; a signal counts for more
 LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
 
 
-class NonFiniteError(UserError):
-    """A NaN or an infinity where a finite number is due."""
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch (every device).
 
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch (every device)."""
+    deterministic: let torch use only algorithms that give the same bits each time; one that has none says so on stderr.
+    """
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed: expected 0 to {2**32 - 1}, found {seed}")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it begins
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -114,12 +118,18 @@ def run_name(*parts: str) -> str:
 
 
 class Run:
-    """One run's folder and clock. `stopping` is 0, or the signal that asked for an end after this step."""
+    """One run's folder and clock. `stopping` is 0, or the signal that asked for an end after this step, or TIME_UP.
+
+    max_seconds: after which this process is asked to end, 0 = never.
+    """
 
     def __init__(self, path: str | os.PathLike, resumed: bool = False, writes: bool = True):
         self.path, self.resumed, self.writes = Path(path), resumed, writes and not dist.rank()
         self.stopping = self._asked = 0
-        self._clock = time.perf_counter()
+        self._watch = console.Watch()
+        self._clock = self._began = time.perf_counter()
+        self.max_seconds = 0.0
+        self.logged = self.saved = -1  # the last step that this process has finished; saved
 
     @classmethod
     def create(
@@ -136,10 +146,13 @@ class Run:
         dist.check_alike("settings", {**settings, "plot": None})
         if not self.writes:
             return
+        with disk_errors(self.path):
+            folder.lock(self.path)
         began, history = time.strftime("%Y-%m-%dT%H:%M:%S%z"), []
         if self.resumed:
             old = read_json(self.path / "run.json")
-            if "config" not in old:
+            whole = isinstance(old.get("history"), list) and {"started", "command"} <= old.keys()
+            if not (whole and settings_of(self.path)):
                 raise UserError(f"--resume: {self.path}/run.json is damaged\nstart a new run with another --out")
             fixed = settings.keys() & old["config"].keys() - FREE - set(free)
             was = {k: v for k, v in old["config"].items() if k in fixed and v != settings[k]}
@@ -147,8 +160,8 @@ class Run:
                 found = ", ".join(f"--{k} is {settings[k]} (was {v})" for k, v in was.items())
                 raise UserError(f"--resume needs the settings of the run, but {found}\nit ran: {old['command']}")
             began, history = old["started"], [*old["history"], old["command"]]
-            with disk_errors(self.path):
-                (self.path / "result.json").unlink(missing_ok=True)  # it says that a run has ended: this one goes on
+            if not checkpoint.checkpoints(self.path):  # else `load` must succeed first
+                self._unfinished()
         about = {
             "config": settings,
             "command": shlex.join(["python", *sys.orig_argv[1:]]),
@@ -161,11 +174,16 @@ class Run:
 
     def log(self, step: int, metrics: dict | None = None, /, **more: Any) -> None:
         """Append one line to metrics.jsonl, what is not finite as null; then `listen`."""
-        self.append("metrics.jsonl", [{"step": step, **(metrics or {}), **more}])
+        row = {"step": step, **(metrics or {}), **more}
+        self.append("metrics.jsonl", [row])
+        self.logged = step
+        self._watch.see(step, row)
         self.listen()
 
     def listen(self) -> None:
         """Set `stopping` where a signal has come to any of several processes: all of them stop after the same step."""
+        if self.max_seconds and time.perf_counter() - self._began >= self.max_seconds:
+            self._asked = self._asked or TIME_UP
         self.stopping = max(dist.gather(self._asked))
 
     def samples(
@@ -193,8 +211,12 @@ class Run:
                 file.write(text.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
 
     def save(self, step: int, tensors: dict[str, Tensor], meta: dict | None = None) -> None:
-        """Save what `load` returns, with the length of the logs and the time spent so far."""
-        tensors = {name: dist.full(tensor) for name, tensor in tensors.items()}
+        """Save what `load` returns, with the length of the logs and the time spent so far.
+
+        Raises NonFiniteError, and saves nothing, where weights or the optimizer's moments are no finite numbers.
+        """
+        tensors = {name: dist.full(tensor.detach()) for name, tensor in tensors.items()}
+        finite("weights", {name: t for name, t in tensors.items() if not name.startswith("replay")})
         if not self.writes:
             return
         lengths = {}
@@ -206,10 +228,12 @@ class Run:
         checkpoint.save_state(
             self.path, step, tensors, {"logs": lengths, "seconds": self.seconds(), "user": meta or {}}
         )
+        self.saved = step
 
     def load(self) -> tuple[int, dict[str, Tensor], dict]:
         """Return (step, tensors, meta) of the last good checkpoint; cut from the logs what came after it."""
         step, tensors, about = checkpoint.load_state(self.path)
+        self._unfinished()
         self._clock = time.perf_counter() - about["seconds"]
         for name in LOGS if self.writes else ():
             path, length = self.path / name, about["logs"].get(name, 0)
@@ -219,6 +243,12 @@ class Run:
             elif length:
                 print(f"warning: {path} has lost lines since the checkpoint was saved", file=sys.stderr)
         return step, tensors, about["user"]
+
+    def _unfinished(self) -> None:
+        """Remove result.json, which says that a run has ended: this one goes on."""
+        if self.writes:
+            with disk_errors(self.path):
+                (self.path / "result.json").unlink(missing_ok=True)
 
     def seconds(self) -> float:
         """Return the wall-clock time spent on this run, that before a resume included."""
@@ -233,17 +263,20 @@ class Run:
         assert not any(isinstance(v, dict | list) for v in numbers.values()), f"result.json is flat, not {numbers}"
         if self.writes:
             atomic_write(self.path / "result.json", json.dumps(plain(numbers), indent=1) + "\n")
+            folder.unlock(self.path)
         return numbers
 
     @contextlib.contextmanager
-    def graceful_signals(self) -> Iterator[None]:
-        """Let SIGTERM and Ctrl-C set `stopping` instead of ending the process; a second Ctrl-C ends it at once."""
-        if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-            yield
-            return
+    def graceful_signals(self, rescue: Callable[[], Any] | None = None) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C set `stopping` instead of ending the process; a second Ctrl-C ends it at once.
+
+        rescue: called when a UserError ends the steps, to save what there is, unless it is disk or memory that fails:
+        a resumed run goes on with the next batch.
+        """
 
         def handle(signum, frame):
-            if self._asked and signum == signal.SIGINT and dist.world() == 1:  # else torchrun passes on the first one
+            # of several processes the first Ctrl-C comes twice: torchrun passes it on
+            if self._asked > TIME_UP and signum == signal.SIGINT and dist.world() == 1:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 os.kill(os.getpid(), signal.SIGINT)
             self._asked = signum
@@ -252,16 +285,36 @@ class Run:
             if not dist.rank():  # print is not safe in a handler
                 os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
-        before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+        before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT) if main}
         try:
             yield
+        except (DiskError, NoMemoryError):
+            raise
+        except UserError as error:
+            # What one of several processes has met alone, the others do not save with it.
+            if rescue and (dist.world() == 1 or isinstance(error, NonFiniteError)):
+                raise type(error)(f"{error}{self._rescued(rescue)}") from error
+            raise
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def _rescued(self, rescue: Callable[[], Any]) -> str:
+        """Save what there is; return what to tell of it."""
+        saved = self.saved
+        try:
+            rescue()
+        except UserError as error:
+            return f"; nothing was saved: {str(error).splitlines()[0]}"
+        return "" if self.saved == saved else f"; step {self.saved} is saved, --resume goes on with the next batch"
+
     def leave(self, step: int) -> None:
-        """End the process as the signal asks (exit code 143 or 130) and say how to continue."""
+        """End the process, with exit code 143 or 130 as the signal asks, 0 when time is up; say how to continue."""
+        timed = self.stopping == TIME_UP
         if self.writes:
-            print(f"stopped by {signal.Signals(self.stopping).name} after step {step}; "
-                  f"continue with the same flags and --resume --out {self.path}", file=sys.stderr)  # fmt: skip
-        raise SystemExit(128 + self.stopping)
+            why = f"--max_seconds {self.max_seconds:g}" if timed else signal.Signals(self.stopping).name
+            print(f"stopped by {why} after step {step}; continue with the same flags and --resume --out {self.path}",
+                  file=sys.stderr)  # fmt: skip
+        folder.unlock(self.path)
+        raise SystemExit(0 if timed else 128 + self.stopping)

@@ -15,9 +15,10 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from minalign import files
 from minalign.cli import check_choice
 from minalign.errors import UserError
-from minalign.files import atomic_write, read_json
+from minalign.files import atomic_write
 
 
 def read_jsonl(path: Path, keys: tuple[str, ...]) -> list[dict]:
@@ -98,7 +99,7 @@ def read_rows(name: str) -> list[dict]:
 def settings_of(name: str | None) -> dict:
     """Return the settings of the run whose folder this is, or whose samples; {} where no run.json tells."""
     path = Path(name or "").expanduser()
-    return read_json((path if path.is_dir() else path.parent) / "run.json").get("config", {}) if name else {}
+    return files.settings_of(path if path.is_dir() else path.parent) if name else {}
 
 
 def finished(path: Path, sizes: list[int]) -> list[list[dict]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from minalign import adapters, cli, compilation, console, dist, hub, lora, memory, precision
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.files import read_json
+from minalign.files import settings_of
 from minalign.model import GPT2
 from minalign.run import Run, run_name
 from minalign.tokenizer import Tokenizer
@@ -45,7 +45,9 @@ class StageConfig:
     compile: bool = flag(False, "compile the model's blocks; on a GPU capture decoding; pays off in long runs there")
     shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")
+    deterministic: bool = flag(False, "only algorithms that give the same bits each time: slower on a GPU")
     plot: bool = flag(True, "draw the figures")
+    max_seconds: float = flag(0.0, "after this time save and end with exit code 0; --resume goes on; 0 = off")
     # records
     eval_fraction: float = flag(0.1, "share of --data held out where there is no --eval_data")
     max_response: int = flag(0, "tokens of a response at most, 0 = the task's own limit (own data: 256)")
@@ -79,7 +81,7 @@ class StageConfig:
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),
-                         save_every=(0, 1e9), eval_fraction=(1e-6, 0.9), max_response=(0, 1e5),
+                         save_every=(0, 1e9), max_seconds=(0, 1e9), eval_fraction=(1e-6, 0.9), max_response=(0, 1e5),
                          max_prompt=(0, 1e6))  # fmt: skip
         if self.lora_rank and not self.lora_targets:
             raise UserError(f"--lora_targets needs at least one value of {', '.join(lora.TARGETS)}.")
@@ -128,6 +130,7 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
         return Run(Path("dry run"), writes=False)
     name = run_name(script, task or "data", cfg.model)
     run = Run.create(cfg.out, name, cfg.resume, cfg.overwrite, [cfg.model, *filter(None, [cfg.init, *reads])])
+    run.max_seconds = cfg.max_seconds
     if run.writes:
         atexit.register(_forget, run.path.resolve())
     return run
@@ -135,7 +138,7 @@ def open_run(cfg, script: str, task: str | None, reads: list[str | None]) -> Run
 
 def _forget(folder: Path) -> None:
     """Remove the folder of a run that failed before its first step, so that its name is free again."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json", "probes.jsonl"}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.json", "probes.jsonl", ".lock"}:
         shutil.rmtree(folder)
 
 
@@ -274,6 +277,9 @@ def load_policy(
         raise UserError(f"--init {init}: expected a policy, found a reward model; train_ppo.py takes it as --reward.")
     if (folder / "adapter_config.json").is_file():
         base = adapter_base(folder) or model
+        if not base:
+            raise UserError(f"{folder / 'adapter_config.json'}: base_model_name_or_path is missing.\n"
+                            "Write the name of the model there that the adapter was trained on.")  # fmt: skip
         policy = hub.from_pretrained(base)
         adapters.load_adapter(policy, folder)
         return _checked(lora.merge(policy), Tokenizer.from_folder(hub.find_model(base)), base)
@@ -316,7 +322,7 @@ def reference(model: GPT2, cfg) -> GPT2:
 def origin(cfg) -> tuple[str, str | None]:
     """Return (--model, --init) that the run in `cfg.init` started from; of an adapter without a run.json its base."""
     folder = Path(cfg.init).expanduser()
-    config = read_json(folder / "run.json").get("config", {})
+    config = settings_of(folder)
     base = adapter_base(folder) if (folder / "adapter_config.json").is_file() else ""
     return config.get("model") or base or cfg.model, config.get("init")
 
@@ -338,9 +344,11 @@ def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokeni
 def save_policy(model: GPT2, folder: Path, base: str, tokenizer: Tokenizer, name: str = "policy") -> None:
     """Write the policy into a run folder: PEFT's adapter files where it has adapters, else a full checkpoint.
 
-    base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`).
+    base: hub id or folder of the original weights, relative to which the adapter is saved (`load_policy`). Raises
+    NonFiniteError, and writes nothing, where a weight that is trained is no finite number.
     """
     with dist.whole(model):
+        hub.finite("weights", {key: p.detach() for key, p in model.named_parameters() if p.requires_grad})
         if dist.rank():
             return
         if lora.has_adapter(model, name):

@@ -26,7 +26,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minalign import cli, data, study_figures, study_report, study_table
+from minalign import cli, data, folder, study_figures, study_report, study_table
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import atomic_write, disk_errors, plain, read_json
@@ -272,7 +272,7 @@ def open_study(cfg: Config) -> Run:
     """Return the study's folder, new or begun with these settings; UserError that shows what differs."""
     out = Path(cfg.out)
     old = read_json(out / "run.json").get("config")
-    if old is None and out.exists() and (not out.is_dir() or any(out.iterdir())) or old and "bon_n" not in old:
+    if old is None and out.exists() and not folder.is_free(out) or old and "bon_n" not in old:
         raise UserError(f"--out {out} is there and no study\nchoose another --out")
     free = FREE | unused(out)
     differ = {k: v for k, v in plain(asdict(cfg)).items() if old and k in old.keys() - free and old[k] != v}

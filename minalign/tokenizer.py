@@ -4,7 +4,6 @@ tiktoken's own download is never used: a model's vocabulary is part of the model
 """
 
 import json
-import shutil
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import tiktoken
 
 from minalign.errors import UserError
+from minalign.files import atomic_write
 
 EOT = "<|endoftext|>"
 FILES = ("vocab.json", "merges.txt")
@@ -74,7 +74,7 @@ class Tokenizer:
         for name in FILES + ("tokenizer_config.json",):
             source, target = self.folder / name, folder / name
             if source.is_file() and source.resolve() != target.resolve():
-                shutil.copyfile(source, target)
+                atomic_write(target, source.read_bytes())
 
 
 @lru_cache(maxsize=16)

@@ -247,6 +247,19 @@ def check_resume(script, flags, tmp_path, monkeypatch):
     assert same(*map(load_file, states))
 
 
+def check_max_seconds(script, flags, tmp_path):
+    """A run whose time is up after each of its steps, continued until it ends, is the run without a limit."""
+    flags = [*flags, "--steps=3", "--save_every=0", "--eval_every=2"]
+    whole, timed = train(script, *flags, out=tmp_path / "whole"), tmp_path / "timed"
+    for more in ([], ["--resume"], ["--resume"]):
+        with pytest.raises(SystemExit) as stopped:
+            train(script, *flags, "--max_seconds=1e-3", *more, out=timed)
+        assert stopped.value.code == 0 and not (timed / "result.json").exists()
+    train(script, *flags, "--resume", out=timed)
+    for name in inside(whole) - {"run.json", "result.json", "adapter_config.json"}:
+        assert (whole / name).read_bytes() == (timed / name).read_bytes(), name
+
+
 def check_keep_best(script, flags, tmp_path, monkeypatch, metric, values, best):
     """The weights that are kept are those of the best evaluation: here step `best` of three."""
     flags = [*flags, "--schedule=constant", "--eval_every=1"]

@@ -237,6 +237,21 @@ def test_damage_is_found_and_the_checkpoint_before_it_is_used(tmp_path, capsys, 
         load_state(tmp_path)
 
 
+def test_a_checkpoint_of_a_newer_version_is_refused_and_not_passed_over(tmp_path):
+    for step in (10, 20):
+        path = save_state(tmp_path, step, state_at(step), {})
+    manifest = json.loads((path / "manifest.json").read_text())
+    for version in (checkpoint.VERSION, checkpoint.VERSION + 1):
+        (path / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
+        if version == checkpoint.VERSION:
+            assert load_state(tmp_path)[0] == 20
+    with pytest.raises(UserError, match=rf"step_000020 is of version {checkpoint.VERSION + 1}, .* up to"):
+        load_state(tmp_path)
+    del manifest["version"]  # from before there was one
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert load_state(tmp_path)[0] == 20
+
+
 def test_no_checkpoint_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint\nstart again"):
         load_state(tmp_path)

@@ -146,6 +146,19 @@ def test_main_exit_codes(capsys):
     assert cli.main(lambda argv: 3) is None
 
 
+def test_debug_shows_where_an_error_came_from(monkeypatch, capsys):
+    def fails(argv):
+        assert argv == ["--lr", "1"]
+        raise UserError("expected a, found b")
+
+    monkeypatch.setattr(sys, "argv", ["x", "--lr", "1", "--debug"])
+    with pytest.raises(SystemExit) as end:
+        cli.main(fails)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.startswith("Traceback") and "in fails" in said
+    assert said.endswith("\nerror: expected a, found b\n")
+
+
 def test_help_into_a_closed_pipe_is_silent():
     code = "from minalign import cli; cli.main(lambda argv: print('x\\n' * 100000))"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -3,7 +3,9 @@
 import dataclasses
 import errno
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from minalign import cli, folder
+from minalign import cli, console, folder
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.run import NonFiniteError, Run, check_finite, pick_device, run_name, seed_everything
@@ -75,7 +77,7 @@ def test_an_explicit_folder_that_exists_needs_a_decision():
 
 def test_overwrite_deletes_runs_and_nothing_else():
     started().log(1, loss=1)
-    assert os.listdir(Run.create("runs/x", "d", overwrite=True).path) == []
+    assert os.listdir(Run.create("runs/x", "d", overwrite=True).path) == [".lock"]
     os.mkdir("thesis")
     Path("thesis/chapter").write_text("words")
     Path("file").write_text("words")
@@ -322,6 +324,45 @@ def test_check_finite_names_step_value_and_records(bad):
     assert isinstance(error.value, UserError) and len(text.splitlines()) <= 3
 
 
+def test_deterministic_algorithms_are_asked_for_and_left_again(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for wanted in (True, False):
+        seed_everything(1, wanted)
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+# -------------------------------------------------------------------------------------------------- warnings
+
+
+@pytest.fixture
+def warned(monkeypatch, capsys):
+    """Return a function of a series of logged rows that says in which step which warning came."""
+
+    def of(name, rows):
+        monkeypatch.setattr(console, "_said", set())
+        run = started(name)
+        for step, row in enumerate(rows, 1):
+            run.log(step, row)
+        run.result({})
+        return re.findall(r"WARNING: step (\d+): the (loss|KL)", capsys.readouterr().err)
+
+    return of
+
+
+def test_a_loss_that_jumps_and_a_kl_that_runs_away_are_told_once(warned):
+    noise = [1 + 0.3 * math.sin(7 * i) for i in range(60)]
+    jump = [*noise, 2.7, 2.8, 2.9, 9, 9, 9]
+    assert warned("jump", [{"loss": x} for x in jump]) == [("63", "loss")]
+    assert warned("peak", [{"loss": x} for x in [*noise, 500, *noise, 50, 60, *noise]]) == []
+    assert warned("short", [{"loss": x} for x in [1.0] * 19 + [9] * 9]) == []  # nothing to compare with yet
+    assert warned("other", [{"lr": 1.0}] * 70) == []
+    rising = [1.02**i for i in range(100)]
+    assert warned("rising", [{"loss": x, "objective/kl": 5 * x} for x in rising]) == []
+    assert warned("runaway", [{"objective/kl": x} for x in (0, 1, 3, 8, 8, 9, 49, 51, 90)]) == [("8", "KL")]
+
+
 # -------------------------------------------------------------------------------------------------- signals
 
 
@@ -380,6 +421,90 @@ def test_a_second_ctrl_c_kills_at_once():
     os.kill(pid, signal.SIGINT)
     assert code(pid) == -signal.SIGINT and time.monotonic() - begin < 10  # which a shell shows as 130
     errors.close()
+
+
+def test_time_is_up_after_a_step_and_a_signal_counts_for_more(capsys):
+    for signum, exit_code, why in ((None, 0, "--max_seconds 900"), (signal.SIGTERM, 143, "SIGTERM")):
+        run = started(f"timed-{exit_code}")
+        run.max_seconds = 900
+        run.log(1, loss=1)
+        assert not run.stopping
+        run._began -= 1000
+        with run.graceful_signals():
+            if signum:
+                os.kill(os.getpid(), signum)
+        run.log(2, loss=1)
+        assert run.stopping
+        with pytest.raises(SystemExit) as end:
+            run.leave(2)
+        assert end.value.code == exit_code
+        said = capsys.readouterr().err
+        assert f"stopped by {why} after step 2" in said and f"--resume --out timed-{exit_code}" in said
+
+
+# -------------------------------------------------------------------------------------------------- two processes
+
+
+def other(act):
+    """Do something in another process (forked, without the locks of this one); return its UserError, or ''."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        folder._locks.clear()  # closes nothing: this process keeps them
+        try:
+            act()
+        except UserError as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as found:
+        text = found.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+def test_a_folder_in_use_is_refused_with_the_process_that_has_it():
+    run = started()
+    steps(run, 0, 2, save_at=(2,))
+    acts = [lambda: Run.create("runs/x", "d", overwrite=True), lambda: Run.create("runs/x", "d", resume=True),
+            lambda: Run("runs/x", resumed=True).start(Config())]  # fmt: skip
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+    for act in acts:
+        said = other(act)
+        assert f"runs/x is in use by process {os.getpid()} on " in said and "--out" in said, said
+    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before
+    assert other(lambda: Run("runs/x", writes=False).start(Config())) == ""  # torchrun's other processes
+    Run.create("runs/x", "d", resume=True)  # this process has it
+    run.result({})
+    assert not (run.path / ".lock").exists()
+    assert [other(act) for act in acts[1:]] == ["", ""]
+
+
+def test_a_lock_dies_with_its_process():
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        run = started("killed")
+        (run.path / ".result.json.tmp-1").write_text("half of")
+        os.write(write, b"x")
+        time.sleep(60)
+    assert os.read(read, 1) == b"x"
+    with pytest.raises(UserError, match=f"in use by process {pid} on"):
+        Run.create("killed", "d", overwrite=True)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    steps(run := Run("killed"), 0, 1, save_at=(1,))
+    Run.create("killed", "d", resume=True)
+    assert sorted(p.name for p in run.path.iterdir()) == [".lock", "metrics.jsonl", "run.json", "state"]
+
+
+def test_what_is_left_of_a_start_is_a_free_folder():
+    os.mkdir("killed")
+    for name in (".lock", ".run.json.tmp-99"):
+        Path("killed", name).write_text("")
+    run = Run.create("killed", "d")
+    assert os.listdir(run.path) == [".lock"]
 
 
 def test_handlers_are_put_back():

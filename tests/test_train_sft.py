@@ -296,6 +296,20 @@ def test_a_run_that_was_stopped_and_killed_ends_as_if_nothing_had_been(own, tmp_
     stages.check_resume(train_sft, [*own, *more], tmp_path, monkeypatch)
 
 
+def test_the_same_seed_gives_the_same_bytes(own, tmp_path):
+    flags = [*own, "--steps=3", "--lora_dropout=0.3"]
+    runs = [train(train_sft, *flags, *more, out=tmp_path / str(i)) for i, more in
+            enumerate((["--deterministic"], ["--deterministic"], [], ["--seed=2"]))]  # fmt: skip
+    files = [[(run / name).read_bytes() for name in ("adapter_model.safetensors", "metrics.jsonl", "samples.jsonl")]
+             for run in runs]  # fmt: skip
+    assert files[0] == files[1] == files[2]  # on the CPU it takes no flag
+    assert all(a != b for a, b in zip(files[0], files[3]))
+
+
+def test_a_run_in_slices_of_time(own, tmp_path):
+    stages.check_max_seconds(train_sft, own, tmp_path)
+
+
 def test_the_best_weights_are_not_forgotten_by_a_stop(own, tmp_path, monkeypatch, capsys):
     """Taken the wrong way round, the best evaluation is the first one, before the stop."""
     monkeypatch.setattr(stage, "LOWER_IS_BETTER", ())
