@@ -34,10 +34,17 @@ from minalign.files import disk_errors, sync_folder, write_file, write_tensors
 VERSION = 1  # of the format; a reader refuses what is newer
 
 
-def tidy(folder: str | os.PathLike) -> None:
-    """Remove what a process left that was killed while it saved or deleted a checkpoint."""
+def tidy(folder: str | os.PathLike, keep: int = 2) -> None:
+    """Remove all but the last `keep` checkpoints, and what killed processes left of others."""
+    _remove([path for _, path in checkpoints(folder)[:-keep]])
     for path in Path(folder, "state").glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # renamed first, so that half a deletion does not look like a checkpoint
+            os.rename(path, path.with_name(f".tmp-old-{path.name}"))
 
 
 def checkpoints(folder: str | os.PathLike) -> list[tuple[int, Path]]:
@@ -63,7 +70,7 @@ def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor],
     with disk_errors(state):
         try:
             os.makedirs(state, exist_ok=True)
-            tidy(folder)
+            tidy(folder, keep)
             os.mkdir(temporary)
             manifest = {
                 "version": VERSION,
@@ -78,11 +85,8 @@ def save_state(folder: str | os.PathLike, step: int, tensors: dict[str, Tensor],
             raise
         sync_folder(state)
     # A later step than this one is what a resumed run stepped back from (it was damaged): it must not come back.
-    old = [path for s, path in checkpoints(folder) if s <= step][:-keep]
-    for path in old + [path for s, path in checkpoints(folder) if s > step]:
-        with contextlib.suppress(OSError):  # renamed first, so that half a deletion does not look like a checkpoint
-            os.rename(path, state / f".tmp-old-{path.name}")
-    tidy(folder)
+    _remove([path for s, path in checkpoints(folder) if s > step])
+    tidy(folder, keep)
     return final
 
 
