@@ -195,7 +195,7 @@ def contents(folder: Path) -> dict:
     found["config"] = {key: value for key, value in config.items() if key not in ("out", "resume", "overwrite")}
     found["result.json"] = json.loads(found["result.json"]) | {"seconds": 0, "peak_memory_mb": 0}
     saved = checkpoint.checkpoints(folder)
-    found["states"] = [step for step, _ in saved]
+    found["states"] = len(saved), saved[-1][0]  # which one is before the last, a stop decides
     found["state"] = (saved[-1][1] / "state.safetensors").read_bytes()
     found["left over"] = [str(path) for path in folder.rglob("*") if ".tmp" in path.name or path.name == ".lock"]
     return found
@@ -268,15 +268,10 @@ class Case:
             seconds *= 0.6
         return self.resumed(out)
 
-    def signalled(self, signum: int, wait: float) -> str:
-        """Send a signal once the first step is logged, and a little later; it must save and end."""
+    def signalled(self, signum: int, number: int) -> str:
+        """Send a signal at an event; it must end the step, save and end."""
         out = self.new()
-        pid = self.begin(out)
-        while not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size):
-            time.sleep(0.002)
-        time.sleep(wait)
-        os.kill(pid, signum)
-        code = end(pid)
+        code = self.go(out, Events(number, lambda: os.kill(os.getpid(), signum)))
         if code != 128 + signum:
             return f"exit code {code}, not {128 + signum}: {self.log.read_text()[-600:]}"
         if "continue with the same flags and --resume" not in self.log.read_text():
@@ -342,8 +337,8 @@ def faults(case: Case, whole: bool, rng: random.Random):
     for number in [rng.choice(torn)] if whole else []:
         yield "SIGKILL in a line of the log", str(number), lambda number=number: case.killed_at(number)
     for signum in (signal.SIGTERM, signal.SIGINT) if whole else [rng.choice([signal.SIGTERM, signal.SIGINT])]:
-        wait = rng.uniform(0, 0.2) * case.seconds
-        yield "SIGTERM, SIGINT", signum.name, lambda signum=signum, wait=wait: case.signalled(signum, wait)
+        number = rng.randrange(case.at("fsync<", [1])[0], case.at("fsync<", [2])[-1])  # in steps 2 to 4
+        yield "SIGTERM, SIGINT", f"{signum.name} {number}", lambda s=signum, n=number: case.signalled(s, n)
     writes = [number for name in FULL for number in case.at(name, [2])]
     chosen = sorted(writes) if whole else rng.sample(writes, 1)
     for i, number in enumerate(chosen):
