@@ -208,8 +208,6 @@ def copy_for(model: GPT2, cfg) -> GPT2:
     return copy.deepcopy(model, {id(p): p for p in kept(model, cfg)})
 
 
-
-
 class Best:
     """The weights of the best evaluation so far (--keep_best METRIC)."""
 
