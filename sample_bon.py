@@ -373,7 +373,7 @@ def main(argv: list[str]) -> None:
             progress.update()
             run.listen()
             if run.stopping:
-                run.leave(number)
+                run.leave(number, progress)
 
     # log, evaluate, save
     groups: dict[str, list[Rows]] = {}

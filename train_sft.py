@@ -214,8 +214,7 @@ def main(argv: list[str]) -> None:
             if run.stopping or step == steps or cfg.save_every and step % cfg.save_every == 0:
                 save(step)
             if run.stopping:
-                progress.close()
-                run.leave(step)
+                run.leave(step, progress)
 
     best.restore()
     if best.tensors and not cfg.eval_only:

@@ -48,7 +48,7 @@ def measure(script: str, argv: list[str]) -> None:
     found, times, step = {}, [], torch.optim.AdamW.step
 
     @contextlib.contextmanager
-    def loop(self):
+    def loop(self, rescue=None):
         ctypes.CDLL(None).malloc_trim(0)  # what loading and merging has left to the C library
         found["held"] = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the highest starts again from here

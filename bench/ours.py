@@ -30,7 +30,7 @@ def main(amount: str, steps: str, script: str, *flags: str) -> None:
             raise SystemExit
 
     Run.start, Run.log, Run.save = started, logged, lambda self, *args: None
-    Run.graceful_signals = lambda self: contextlib.nullcontext()
+    Run.graceful_signals = lambda self, rescue=None: contextlib.nullcontext()
     always = ["--eval_every", "0", "--save_every", "0", "--no-plot", "--overwrite", "--steps", str(wanted + 1)]
     importlib.import_module(script).main([*flags, *always])
 

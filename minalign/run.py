@@ -309,8 +309,13 @@ class Run:
             return f"; nothing was saved: {str(error).splitlines()[0]}"
         return "" if self.saved == saved else f"; step {self.saved} is saved, --resume goes on with the next batch"
 
-    def leave(self, step: int) -> None:
-        """End the process, with exit code 143 or 130 as the signal asks, 0 when time is up; say how to continue."""
+    def leave(self, step: int, progress: Any = None) -> None:
+        """End the process, with exit code 143 or 130 as the signal asks, 0 when time is up; say how to continue.
+
+        progress: the steps' bar, which is closed first: else the message would stand on its line.
+        """
+        if progress is not None:
+            progress.close()
         timed = self.stopping == TIME_UP
         if self.writes:
             why = f"--max_seconds {self.max_seconds:g}" if timed else signal.Signals(self.stopping).name

@@ -4,6 +4,7 @@ must do alike. Scripts run in this process, `train(train_sft, "--steps=2", ...)`
 
 import ast
 import contextlib
+import functools
 import json
 import signal
 from collections import defaultdict
@@ -54,6 +55,16 @@ def write(path: Path, rows: list[dict]) -> Path:
     """Write records as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_encoder():
+    """The encoder of texts is made once, not once a run, in a file of tests that imports this."""
+    import train_gfn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_gfn, "sentence_encoder", functools.cache(train_gfn.sentence_encoder))
+        yield
 
 
 # ---------------------------------------------------------------------------------------------------------- a run

@@ -1,6 +1,5 @@
 """train_gfn.py on sentences, texts, a small grammar and one's own data: losses by hand, exact optima, every option."""
 
-import functools
 import itertools
 import json
 import math
@@ -11,13 +10,12 @@ from pathlib import Path
 import pytest
 import stages
 import torch
-from stages import ALIKE, OWN, lines, refuses, result_of, train
+from stages import ALIKE, OWN, lines, one_encoder, refuses, result_of, train  # noqa: F401
 
 import train_gfn
 import train_rm
 from minalign import hub, rewards, stage
 from minalign.checkpoint import load_state
-from minalign.encoders import sentence_encoder
 from minalign.generate import StopRule
 from minalign.respond import respond
 from minalign.stage import load_policy
@@ -39,14 +37,6 @@ FEW = ["--examples=8", "--eval_examples=3", "--eval_samples=3", "--samples_per_p
 MIXED = ["--tempered=0.25", "--explored=0.25", "--explore=0.9", "--replayed=0.5", "--prefill=8"]  # off-policy
 EVALS = {f"eval/{key}" for key in ("kl", "loglik", "loglik_max", "loglik_token", "length", "stop_rate", "distinct",
                                    "diversity", "log_ratio_var")}  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_encoder():
-    """The encoder of texts is made once, not once a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_gfn, "sentence_encoder", functools.cache(sentence_encoder))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import stages
 import torch
 from safetensors.torch import load_file
-from stages import OWN, train
+from stages import OWN, one_encoder, train  # noqa: F401
 
 import train_dpo
 import train_gfn
@@ -16,7 +16,6 @@ import train_ppo
 import train_rm
 import train_sft
 from minalign import checkpoint, data, dist, losses, rewards
-from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
 
 SCRIPTS = {"sft": train_sft, "rm": train_rm, "dpo": train_dpo, "ppo": train_ppo, "gfn": train_gfn}
@@ -42,13 +41,6 @@ def flags(tiny, files, tmp_path_factory):
              "--schedule=constant"]  # fmt: skip
     reward = ["--reward", f"{path}:odd"]
     return {name: alike + MORE[name] + reward * (name in ("ppo", "gfn")) for name in SCRIPTS}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_gfn, "sentence_encoder", functools.cache(sentence_encoder))
-        yield
 
 
 @pytest.fixture(scope="module")
