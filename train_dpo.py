@@ -49,7 +49,7 @@ class Config(StageConfig):
     data: tuple[str, ...] = flag((), "files of pairs {prompt, chosen, rejected}, or hh, tldr-comparisons:FILE")
     eval_data: tuple[str, ...] = flag((), "files of held-out pairs")
     examples: int = flag(4096, "pairs drawn from the task")
-    eval_examples: int = flag(256, "held-out pairs drawn from the task, or prompts")
+    eval_examples: int = flag(256, "held-out pairs")
     label_noise: float = flag(0.05, "temperature of the labeller, in units of the gold score")
     temperature: float = flag(1.0, "divides the logits, in sampling and in every log-prob alike")
     # objective
@@ -145,8 +145,8 @@ def main(argv: list[str]) -> None:
                         temperature=T)
             for split, n in (("train", cfg.examples), ("validation", cfg.eval_examples)))  # fmt: skip
     (train, report), (held, _) = (
-        data.encode(as_pairs(r), tokenizer, rule, model.config.n_positions, cfg.max_prompt)
-        for r in (train, held[: cfg.eval_examples])
+        data.encode(records, tokenizer, rule, model.config.n_positions, cfg.max_prompt)
+        for records in (as_pairs(train), as_pairs(held)[: cfg.eval_examples])
     )
     print(report)
     if not train or not held:

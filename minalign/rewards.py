@@ -11,6 +11,7 @@ over samples of the policy's base, as Ziegler et al. 2019, section 2.1, do befor
 """
 
 import importlib.util
+import itertools
 import json
 import math
 import sys
@@ -105,8 +106,9 @@ class RewardModel:
         """Return the reward of each text; a response ends where the task's stop rule ends it."""
         scores: list[float] = []
         longest = self.model.config.n_positions - self.rule.max_new_tokens
+        n = math.gcd(rows, *(len(list(run)) for _, run in itertools.groupby(prompts)))  # responses that share a prompt
         for i in range(0, len(prompts), rows):
-            asked = [self.tokenizer.encode(p)[-longest:] or [self.rule.stop] for p in prompts[i : i + rows]]
+            asked = [self.tokenizer.encode(p)[-longest:] or [self.rule.stop] for p in prompts[i : i + rows : n]]
             answers = [self.rule.cut(self.tokenizer.encode(r)) for r in responses[i : i + rows]]
             tokens, mask = pad_responses(answers, self.rule.stop)
             padded, prompt_mask = left_pad(asked, self.rule.stop, self.model.device)

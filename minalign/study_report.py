@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from statistics import NormalDist
 
 from minalign.bon import kl_bound
 from minalign.study_table import NAMES, between, difference
@@ -55,7 +56,8 @@ def of_row(row: dict, found: dict, bon_n: int) -> list[str]:
     main = [name for name in row["splits"][first] if "-beta" not in name]
     lines += table(["reward model: accuracy", *(f"seed {seed}" for seed in row["seeds"]), "who knows the gold score"], [
         [name, *(cell({"mean": [rm[f"{part}/accuracy{end}"] for end in ("", "_low", "_high")]}) for rm in row["rm"]),
-         digits(x) if (x := row["rm"][0].get(ceiling)) else ""] for name, part, ceiling in accuracies(row["rm"][0])])
+         digits(sum(rm[ceiling] for rm in row["rm"]) / len(row["rm"])) if ceiling in row["rm"][0] else ""]
+        for name, part, ceiling in accuracies(row["rm"][0])])
     for split in found["splits"]:
         of = {name: row["splits"][split][name] for name in main}
         lines += [f"### {split}: {'in' if split == first else 'out of'} distribution", ""]
@@ -170,9 +172,11 @@ def of_overoptimisation(found: dict, bon_n: int) -> list[str]:
 
 
 def fall(way: list[dict]) -> str:
-    """Return in words whether gold falls while KL grows: by more than twice its standard error."""
+    """Return in words whether gold falls while KL grows: by more than its standard error lets the best of so many
+    points stand out (95 %, Bonferroni)."""
     best, last = max(way, key=lambda p: p["gold"]), max(way, key=lambda p: p["kl"])
-    drop, noise = best["gold"] - last["gold"], 2 * math.hypot(best.get("gold_se") or 0, last.get("gold_se") or 0)
+    z = NormalDist().inv_cdf(1 - 0.05 / (len(way) - 1))
+    drop, noise = best["gold"] - last["gold"], z * math.hypot(best.get("gold_se") or 0, last.get("gold_se") or 0)
     at = f"KL {digits(last['kl'])} (RM score {digits(last['proxy'])}, gold {digits(last['gold'])})"
     if drop > noise:
         return (f"over-optimised: gold falls by {digits(drop)} (more than the noise, {digits(noise)}) from its best, "

@@ -145,6 +145,16 @@ def test_texts_are_scored_as_their_tokens(tokenizer, make_model):
 # --------------------------------------------------------------------------------------------------------- the head
 
 
+def test_responses_that_share_a_prompt_have_the_rewards_that_they_have_alone(tokenizer, make_model):
+    rule = StopRule(tokenizer.eot, max_new_tokens=6)
+    judge = RewardModel(make_model(vocab_size=len(tokenizer)), tokenizer, random_head(), None, rule)
+    prompts = ["Tom lost"] * 6 + ["A longer prompt, it is"] * 3 + ["Tom lost"] * 3
+    responses = [f" {word} it" for word in "the a his her no two all some my your our their".split()]
+    alone = [judge([prompt], [response])[0] for prompt, response in zip(prompts, responses)]
+    for rows in (12, 3, 5, 1):  # runs of 3, of 3, of 1 and of 1 are encoded once
+        assert judge(prompts, responses, rows) == pytest.approx(alone, abs=1e-5)
+
+
 def test_rewards_start_with_a_variance_of_about_one():
     """For states as a layer norm makes them; and so does each weight: N(0, 1 / (d + 1))."""
     head = RewardHead(4096)

@@ -180,8 +180,10 @@ def comparisons(
 def apart(here: Setting, prompt: str, sampled: list[str], rivals: list[str], k: int, draw: random.Random) -> list[str]:
     """Return k texts of which no two are tied: first samples, then rivals; [] where there are fewer."""
     found: dict[str, float] = {}
-    texts = [*sampled, *draw.sample(rivals, len(rivals))]
-    for answer, score in zip(texts, here.gold([prompt] * len(texts), texts)):
+    for answer in [*sampled, *draw.sample(rivals, len(rivals))]:
+        [score] = here.gold([prompt], [answer])
         if all(abs(score - other) >= summarize.TIE for other in found.values()):
             found[answer] = score
-    return list(found)[:k] if len(found) >= k else []
+        if len(found) == k:
+            return list(found)
+    return []

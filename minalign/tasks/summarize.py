@@ -122,6 +122,7 @@ def _weigh(key: dict[str, int], names: set[str]) -> int:
     return sum(key.get(name, 1) for name in names)
 
 
+@lru_cache(maxsize=1 << 16)  # a policy says the same again and again
 def gold(prompt: str, response: str) -> float:
     """Return how good a summary is, in [0, 1].
 
