@@ -26,11 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent  # where the scripts are
 
 @dataclass
 class Job:
-    """A script, and the folder that it fills; finished where that has a result.json."""
+    """A script, and the folder that it fills; finished where that has a result.json. needs: folders of other jobs."""
 
     out: Path
     script: str
     flags: list[str]
+    needs: tuple[Path, ...] = ()
 
     def done(self) -> bool:
         return (self.out / "result.json").is_file()
@@ -88,22 +89,43 @@ def start(job: Job, crew: Crew, threads: int) -> None:
 
 
 def run_all(jobs: list[Job], at_once: int) -> None:
-    """Run what is not finished, `at_once` at a time; raise the first error, once the others have stopped."""
+    """Run what is not finished, `at_once` at a time, each when what it needs is there; raise the first error, once the
+    others have stopped."""
     waiting = [job for job in jobs if not job.done()]
+    unfinished = {job.out for job in waiting}
     crew, threads = Crew(), max(1, (os.cpu_count() or 1) // max(1, min(at_once, len(waiting))))
+    changed = threading.Condition()
 
-    def run(job: Job) -> None:
-        if not crew.stopped:
-            try:
+    def next_job() -> Job | None:
+        with changed:
+            while waiting and not crew.stopped:
+                ready = [job for job in waiting if unfinished.isdisjoint(job.needs)]
+                if ready:
+                    waiting.remove(ready[0])
+                    return ready[0]
+                changed.wait()
+        return None
+
+    def work() -> None:
+        try:
+            while job := next_job():
                 start(job, crew, threads)
-            except BaseException:
-                crew.stop()  # here, not below: this thread must not begin another one
-                raise
+                with changed:
+                    unfinished.discard(job.out)
+                    changed.notify_all()
+        except BaseException:
+            crew.stop()  # here, not below: another thread must not begin one more
+            raise
+        finally:
+            with changed:
+                changed.notify_all()
 
     with ThreadPoolExecutor(at_once) as pool:
         try:
-            for future in as_completed([pool.submit(run, job) for job in waiting]):
+            for future in as_completed([pool.submit(work) for _ in range(min(at_once, len(waiting)))]):
                 future.result()
         except BaseException:
             crew.stop()
+            with changed:
+                changed.notify_all()
             raise

@@ -122,7 +122,8 @@ def training(cfg: Config, cell: Cell, name: str) -> Job:
     often = ["--eval_every", "10"] if kind == "ppo" else []  # of 60 steps: the path of gold and proxy
     flags = [*learns, *([] if kind == "sft" else start), *rewarded, *often, *common(cfg, cell)]
     flags += shlex.split(cfg.flags) + shlex.split(getattr(cfg, f"{kind}_flags"))
-    return Job(at / name, f"train_{kind}", flags + (["--beta", beta] if beta else []))
+    needs = {"sft": (), "rm": (at / "sft",)}.get(kind, (at / "rm",))
+    return Job(at / name, f"train_{kind}", flags + (["--beta", beta] if beta else []), needs)
 
 
 def common(cfg: Config, cell: Cell) -> list[str]:
@@ -155,7 +156,7 @@ def evaluation(cfg: Config, cell: Cell, name: str, splits: list[str]) -> Job:
     flags = [*inputs, "--init", str(at / ("sft" if pool else name)), "--reward", ",".join(scores), "--examples",
              str(cfg.inputs), "--n", str(n), "--rows", "512", "--no-plot", *common(cfg, cell),
              *shlex.split(cfg.eval_flags)]  # fmt: skip
-    return Job(at / "eval" / name, "sample_bon", flags)
+    return Job(at / "eval" / name, "sample_bon", flags, (at / "rm", *(() if pool else (at / name,))))
 
 
 def has_references(cfg: Config) -> bool:
@@ -212,24 +213,24 @@ def evaluated(cfg: Config, fraction: float) -> list[str]:
 
 def run_cells(cfg: Config, fraction: float, cells: list[Cell]) -> None:
     """Run every stage of the cells, in the order in which they need each other."""
-    names, splits, last = evaluated(cfg, fraction), find_splits(cfg), []
+    names, splits = evaluated(cfg, fraction), find_splits(cfg)
+    first, then, last, measured = [], [], [], []
     pool, trained = ["bon-pool"] if "bon" in names else [], [name for name in names if name not in ("sft", "bon")]
-    run_all([training(cfg, cell, "sft") for cell in cells], cfg.jobs)
-    run_all([training(cfg, cell, "rm") for cell in cells], cfg.jobs)
-    policies = [[*(evaluation(cfg, cell, name, splits) for name in pool),
-                 *(training(cfg, cell, name) for name in reversed(trained))] for cell in cells]  # fmt: skip
-    run_all(sum(policies, []), cfg.jobs)
-    run_all([evaluation(cfg, cell, name, splits[:1] if "-beta" in name else splits)
-             for cell in cells for name in ["sft", *trained]], cfg.jobs)  # fmt: skip
+    for cell in cells:  # in the order in which they are begun, where nothing else keeps them
+        first += [training(cfg, cell, "sft"), training(cfg, cell, "rm")]
+        then += [*(evaluation(cfg, cell, name, splits) for name in pool),
+                 *(training(cfg, cell, name) for name in reversed(trained))]  # fmt: skip
+        last += [evaluation(cfg, cell, name, splits[:1] if "-beta" in name else splits) for name in ["sft", *trained]]
+    run_all(first + then + last, cfg.jobs)
     if has_references(cfg):
         run_all([references(cfg, cell) for cell in cells], cfg.jobs)
     for cell in cells:
         if pool:
             study_table.write_best(cell.folder / "eval", cfg.bon_n)
         if cfg.judge:
-            last += [judgement(cfg, cell, name, split) for name, split in itertools.product(cfg.methods, splits)]
-        last.append(diversity(cfg, cell, names + ["references"] * has_references(cfg)))
-    run_all(last, cfg.jobs)
+            measured += [judgement(cfg, cell, name, split) for name, split in itertools.product(cfg.methods, splits)]
+        measured.append(diversity(cfg, cell, names + ["references"] * has_references(cfg)))
+    run_all(measured, cfg.jobs)
 
 
 def find_splits(cfg: Config) -> list[str]:
