@@ -306,6 +306,11 @@ if kind == "bad":
     sys.exit("error: the disk is full")
 if kind == "slow":
     time.sleep(60)
+if kind == "first":
+    while not (out.parent / "third" / "began").exists():
+        time.sleep(0.01)
+if kind == "second" and not (out.parent / "first" / "result.json").exists():
+    sys.exit("error: it came too early")
 (out / "result.json").write_text("{}")
 """
 
@@ -327,6 +332,17 @@ def test_a_failure_stops_the_others_cleanly(tmp_path, monkeypatch):
     assert not (runs / "never").exists() and (runs / "good.log").read_text() == "good --overwrite 7\n"
     todo[0].flags = ["bad"]
     run_all(todo[:1], 1)  # it is finished, and not started again
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_a_job_waits_for_what_it_needs_and_others_do_not(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(jobs, "ROOT", tmp_path)
+    (tmp_path / "train_x.py").write_text(SCRIPT)
+    runs = tmp_path / "runs"
+    needs = {"second": (runs / "first",), "fourth": (runs / "first", runs / "elsewhere")}
+    todo = [Job(runs / kind, "train_x", [kind], needs.get(kind, ())) for kind in ("first", "second", "third", "fourth")]
+    run_all(todo, at_once)  # the first one waits for the third
+    assert all(job.done() for job in todo)
 
 
 def test_ctrl_c_ends_the_children(tmp_path, monkeypatch):
