@@ -100,6 +100,30 @@ def id_mask(model: GPT2, ids: Sequence[int] | Tensor) -> Tensor:
     return mask
 
 
+def sampled_from(
+    logits: Tensor,
+    banned: Tensor | None,
+    temperature: float | Tensor,
+    explore: float | Tensor,
+    top_k: int,
+    top_p: float,
+) -> Tensor:
+    """Return the log-probs (rows, V) that a token is drawn from: see `generate`.
+
+    banned: (V,) bool, impossible tokens. temperature, explore: numbers, or (rows, 1).
+    At a large vocabulary each pass over the logits costs as much as a layer: those not in use are skipped.
+    """
+    if isinstance(temperature, Tensor) or temperature != 1:
+        logits = logits / temperature
+    if banned is not None:
+        logits = logits.masked_fill(banned, -torch.inf)
+    logp = filter_logits(logits, top_k, top_p).log_softmax(-1)
+    if isinstance(explore, Tensor) or explore > 0:
+        allowed = torch.ones_like(logp[0], dtype=torch.bool) if banned is None else ~banned
+        logp = ((1 - explore) * logp.exp() + explore * allowed / allowed.sum()).log()
+    return logp
+
+
 @torch.no_grad()
 @dist.with_whole
 def generate(
@@ -142,11 +166,9 @@ def generate(
     no_stop[stop] = True
     final = torch.zeros_like(never)  # ids that end a response of at least ends_after tokens
     final[list(ends)] = True
-    # At a large vocabulary each of these passes over (B, V) numbers costs as much as a layer: skip those not in use.
-    tempered, explored = isinstance(temperature, Tensor) or temperature != 1, isinstance(explore, Tensor) or explore > 0
-    temperature = torch.as_tensor(temperature, dtype=torch.float32, device=model.device)
-    explore = torch.as_tensor(explore, dtype=torch.float32, device=model.device)
-    temperature, explore = (part.rows(x) if x.dim() else x for x in (temperature, explore))
+    of_rows = {name: part.rows(x.to(model.device).float())[:, None]
+               for name, x in (("temperature", temperature), ("explore", explore)) if isinstance(x, Tensor)}
+    of_all = {"temperature": temperature, "explore": explore, "top_k": top_k, "top_p": top_p}
 
     tokens = torch.full((B, max_new_tokens), stop, device=model.device)
     mask = torch.zeros(B, max_new_tokens, dtype=torch.bool, device=model.device)
@@ -157,7 +179,7 @@ def generate(
     cache = (StaticCache if captured else KVCache)(prefix.expand(B // len(prompts)), max_new_tokens - 1)
     step = capture(model, cache) if captured else lambda drawn: model(drawn[:, None], cache=cache)[:, -1]
     del prefix  # it is in the cache now
-    if temperature.dim() or explore.dim():  # else the first step needs only one row of logits a prompt: (b, D)
+    if of_rows:  # else the first step needs only one row of logits a prompt: (b, D)
         hidden = hidden.repeat_interleave(cache.n, 0)
     alive = torch.arange(B, device=model.device)  # row i of the cache is row alive[i], cache.n of each prompt
     going = torch.ones_like(alive, dtype=torch.bool)  # whether it is still being written
@@ -165,15 +187,8 @@ def generate(
     for t in range(max_new_tokens):
         logits = model.lm_head(hidden).float()  # (b or A, V), A = rows alive
         rows = alive.view(logits.size(0), -1)  # (b or A, draws a row of logits)
-        if tempered:
-            logits = logits / (temperature[alive, None] if temperature.dim() else temperature)
-        banned = no_stop if t < min_new_tokens else never
-        if len(forbidden) or t < min_new_tokens:
-            logits = logits.masked_fill(banned, -torch.inf)
-        logp = filter_logits(logits, top_k, top_p).log_softmax(-1)
-        if explored:
-            share = explore[alive, None] if explore.dim() else explore
-            logp = ((1 - share) * logp.exp() + share * ~banned / (~banned).sum()).log()
+        banned = no_stop if t < min_new_tokens else never if len(forbidden) else None
+        logp = sampled_from(logits, banned, **of_all | {name: x[alive] for name, x in of_rows.items()})
         if greedy:
             drawn = logp.argmax(-1, keepdim=True).expand(rows.shape)
         else:

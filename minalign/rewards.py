@@ -114,7 +114,8 @@ class RewardModel:
             padded, prompt_mask = left_pad(asked, self.rule.stop, self.model.device)
             device = self.model.device
             scores += self.score(padded, prompt_mask, tokens.to(device), mask.to(device)).tolist()
-        return scores
+        told: dict[tuple[str, str], float] = {}  # rounding depends on the batch: what is said twice is tied with itself
+        return [told.setdefault(pair, score) for pair, score in zip(zip(prompts, responses), scores)]
 
 
 # ---------------------------------------------------------------- a run folder
