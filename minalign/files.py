@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minalign import dist
-from minalign.errors import DiskError
+from minalign.errors import DiskError, UserError
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"}
 DTYPES |= {"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8"}
@@ -131,6 +131,15 @@ def settings_of(folder: Path) -> dict:
     """Return the settings that a run folder's run.json tells; {} where there is none."""
     found = read_json(folder / "run.json").get("config")
     return found if isinstance(found, dict) else {}
+
+
+def read_settings(folder: Path) -> dict:
+    """Return `settings_of` a folder; UserError where its run.json is there and cannot be read."""
+    found = settings_of(folder)
+    if not found and (folder / "run.json").exists():
+        raise UserError(f"{folder / 'run.json'} is damaged: it does not tell how the run was started\n"
+                        "copy it again, or delete it to go by the flags alone")  # fmt: skip
+    return found
 
 
 def plain(x: Any) -> Any:

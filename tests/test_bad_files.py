@@ -4,15 +4,24 @@ The damage is drawn from a seed: bytes of any file, and values and keys inside J
 test_lora.py, test_tokenizer.py, test_samples.py and test_checkpoint.py have the damage that is made by hand.
 """
 
+import contextlib
+import gzip
+import io
 import json
 import random
 import shutil
+import tarfile
+from collections import Counter
 
 import pytest
 import stages
 import torch
+from test_encoders import TEXTS, make, vocab_txt  # noqa: F401
+from test_sources import GPT2Vocabulary, hh_file, labels
+from test_tldr import comparison, post
 
-from minalign import adapters, checkpoint, hub, jsonl, lora, rewards, samples
+from minalign import adapters, checkpoint, encoders, export, hub, jsonl, judge, judges, lora, rewards, samples, sources
+from minalign import stage as minalign_stage
 from minalign.errors import UserError
 from minalign.generate import StopRule
 from minalign.run import Run
@@ -109,6 +118,8 @@ def test_samples(tmp_path):
         samples.by_prompt(found), samples.scores_of(found, str(path)), [samples.references(row) for row in found]
 
     assert check(path, read, 400, "samples") > 150
+    path = stages.write(tmp_path / "begun.jsonl", [row | {"split": "test"} for row in rows])
+    assert check(path, lambda: samples.finished(path, [2, 2]), 200, "begun") > 40
     path = tmp_path / "decodes.json"
     path.write_text(json.dumps([{"input": "p", "output": ["a", "b"]}, {"output": "c"}]))
     assert check(path, lambda: samples.read_samples(str(path)), 300, "decodes") > 150
@@ -197,3 +208,94 @@ def test_run_json(tmp_path):
         Run.create(str(tmp_path / "run"), "x", resume=True).start(StageConfig())
 
     assert check(tmp_path / "run/run.json", read, 200, "run", where="--resume") > 100
+
+
+def test_published_files(tmp_path):
+    """OpenAI's labels, the puns, HH, posts and comparisons, the archive of film reviews."""
+    labelled = labels(tmp_path / "labels.json")
+    assert check(labelled, lambda: sources.openai_labels(labelled, GPT2Vocabulary()), 300, "labels") > 150
+    puns = tmp_path / "puns.json"
+    jokes = {"Direct Prompt": "make a pun about fish", "Conversation Prompt": None, "Example Response": "Cod it."}
+    puns.write_text(json.dumps([jokes, jokes | {"Conversation Prompt": "Hi"}]))
+    assert check(puns, lambda: sources.puns(puns), 200, "puns") > 80
+    dialogues = hh_file(tmp_path / "hh.jsonl.gz", (" Ho", " Ha"), (" Yes", " No"))
+    assert check(dialogues, lambda: sources.hh(dialogues), 200, "hh", [bytes_damaged]) > 100
+    dialogues.write_bytes(gzip.decompress(dialogues.read_bytes()))
+    assert check(dialogues, lambda: sources.hh(dialogues), 200, "hh") > 80
+    for name, rows in (("tldr", [post(), post(title="B")]),
+                       ("tldr-comparisons", [comparison("a", "b"), comparison("c", "d", 1)])):  # fmt: skip
+        path = stages.write(tmp_path / f"{name}.jsonl", rows)
+        wants = ("pair",) if "comp" in name else ("completion",)
+
+        def read(path=path, name=name, wants=wants):
+            sources.read(f"{name}:{path}", wants, None, Counter())
+
+        assert check(path, read, 200, name) > 60
+    archive = tmp_path / "aclImdb.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for side in ("train", "test"):
+            text = b"It was a good film. I liked it."
+            about = tarfile.TarInfo(f"aclImdb/{side}/pos/0_9.txt")
+            about.size = len(text)
+            tar.addfile(about, io.BytesIO(text))
+    assert check(archive, lambda: sources.imdb(archive), 150, "imdb", [bytes_damaged]) > 80
+
+
+def test_encoder_folders(make):  # noqa: F811
+    folder, _, _ = make("BertForSequenceClassification")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 20}')
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 40, "do_lower_case": true}')
+
+    def read():
+        encoders.classifier(str(folder))(TEXTS[:2])
+
+    assert check(folder / "config.json", read, 80, "classifier") > 30
+    assert check(folder / "vocab.txt", read, 30, "vocabulary", [bytes_damaged]) > 3
+    for name in ("sentence_bert_config.json", "tokenizer_config.json"):
+        check(folder / name, read, 30, "settings")
+
+
+@contextlib.contextmanager
+def quietly():
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def test_the_run_json_of_a_run_that_is_used(small, tmp_path, monkeypatch):
+    """--init and its base, and an export."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = tmp_path / "run"
+    shutil.copytree(small, run)
+    (run / "reward.json").unlink(), (run / "head.safetensors").unlink()
+    config = {"model": str(small), "init": None, "task": "rng", "target": "uniform", "temperature": 0.7,
+              "max_response": 0}  # fmt: skip
+    path = run / "run.json"
+    path.write_text(json.dumps({"config": config, "command": "python"}))
+
+    class Given:
+        init, model = str(run), "nano"
+
+    def read():
+        with quietly():
+            export.main([str(run), "--overwrite"])
+        minalign_stage.load_policy(*minalign_stage.origin(Given))
+
+    assert check(path, read, 60, "run", where="--") > 30
+
+
+def test_what_a_judge_goes_on_with(tmp_path):
+    a, b = (stages.write(tmp_path / name, [{"prompt": f"p{i}", "response": name} for i in range(3)]) for name in "ab")
+    out = tmp_path / "mine"
+    flags = [str(a), str(b), "--judge", "human", "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch, quietly():
+        answers = iter("1q")
+        patch.setattr("builtins.input", lambda prompt: next(answers, "q"))
+        judge.main(flags)
+
+        def read():
+            judge.main([*flags, "--resume"])
+
+        assert check(out / "verdicts.jsonl", read, 50, "verdicts") > 15
+    cache = tmp_path / "cache.jsonl"
+    cache.write_text('{"request": "a", "answer": "A"}\n{"request": "b", "answer": "B"}\n')
+    assert check(cache, lambda: judges._read_cache(cache), 150, "cache") == 0  # a line that is none costs a request
