@@ -10,6 +10,7 @@ import io
 import json
 import random
 import shutil
+import sys
 import tarfile
 from collections import Counter
 
@@ -173,6 +174,82 @@ def test_reward_models(small, monkeypatch):
     for name, ways in (("reward.json", (bytes_damaged, json_damaged)), ("head.safetensors", [bytes_damaged]),
                        ("adapter_config.json", (bytes_damaged, json_damaged))):  # fmt: skip
         assert check(small / name, read, 120, "reward", ways, "--model") > 40
+
+
+def places(value, at=()):
+    """Yield where in some JSON a text, a number or nothing stands."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*at, key))
+    else:
+        yield at
+
+
+def put(value, at, new):
+    value = value.copy()
+    value[at[0]] = put(value[at[0]], at[1:], new) if at[1:] else new
+    return value
+
+
+opened: list[str] | None = None  # paths, while a test listens
+
+
+def listen(event, args):
+    if opened is not None and event == "open" and isinstance(args[0], str | bytes):
+        opened.append(str(args[0]))
+
+
+def test_no_file_leads_out_of_its_folder(small, tmp_path, monkeypatch):
+    """Whatever value of whatever JSON file is a path to another folder, nothing there is opened.
+
+    Only an adapter names another folder, its base: of that it is what belongs to a model that is read.
+    """
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sys.modules[__name__], "opened", None)
+    sys.addaudithook(listen)
+    (small / "tokenizer_config.json").write_text('{"model_max_length": 32, "tokenizer_class": "GPT2Tokenizer"}')
+    checkpoint.save_state(small, 1, {"w": torch.zeros(3)}, {"names": ["a"], "n": 1})
+    state = checkpoint.checkpoints(small)[-1][1]
+    (small / "run.json").write_text(json.dumps({"config": {"model": "nano", "task": "rng", "target": "uniform"}}))
+    other = tmp_path / "other"
+    shutil.copytree(small, other)
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")  # ../other is the other folder from here and from the files
+
+    def reads():
+        model = hub.from_pretrained(str(small))
+        yield lambda: hub.from_pretrained(str(small))
+        yield lambda: adapters.load_adapter(model, small)
+        yield lambda: rewards.from_run(str(small))
+        yield lambda: export.main([str(small), "--out", str(tmp_path / "out"), "--overwrite"])
+        yield lambda: checkpoint.load_state(small)
+
+    n, led = 0, set()
+    names = ("config.json", "adapter_config.json", "reward.json", "tokenizer_config.json", "run.json")
+    for path in (*(small / name for name in names), state / "manifest.json", state / "state.json"):
+        good = json.loads(path.read_bytes())
+        for at in places(good):
+            for new in (f"../other/{path.name}", "../other", str(other)):
+                path.write_text(json.dumps(good))
+                all_reads = list(reads())
+                path.write_text(json.dumps(put(good, at, new)))
+                for read in all_reads:
+                    monkeypatch.setattr(sys.modules[__name__], "opened", [])
+                    with quietly(), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(UserError):
+                        read()
+                    found = [name for name in opened if "/other/" in str(name)]
+                    monkeypatch.setattr(sys.modules[__name__], "opened", None)
+                    if at == ("base_model_name_or_path",):
+                        led |= {name.rpartition("/")[2] for name in found}
+                    else:
+                        assert not found, (path.name, at, new, found)
+                    n += 1
+        path.write_text(json.dumps(good))
+    assert n > 500 and led <= {"config.json", "model.safetensors", "vocab.json", "merges.txt", "tokenizer_config.json"}
+    assert "model.safetensors" in led, "the base is read from there"
+    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"model", "other", "run", "out"}
 
 
 def test_targets(tmp_path):

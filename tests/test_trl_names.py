@@ -1,4 +1,4 @@
-"""What is logged under TRL's names: those that TRL logs, copied from its source, and those of them that we leave out."""
+"""What is logged under TRL's names: those that TRL logs, copied from its source, and those that we leave out."""
 
 import pytest
 from stages import OWN, lines, train
@@ -8,7 +8,7 @@ import train_ppo
 import train_rm
 
 # trl 1.16.0: trainer/dpo_trainer.py, trainer/reward_trainer.py; trl 1.12.0: experimental/ppo/ppo_trainer.py, which logs
-# all of it itself. What transformers' Trainer adds is called lr here, as in TRL's PPO, not learning_rate.
+# all of it itself. Not here: aux_loss, of mixtures of experts; learning_rate, which is lr here, as in TRL's PPO.
 TRL = {
     "dpo": {"loss", "grad_norm", "epoch", "entropy", "num_tokens", "logits/chosen", "logits/rejected",
             "mean_token_accuracy", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins",
