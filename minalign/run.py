@@ -160,9 +160,9 @@ class Run:
                 found = ", ".join(f"--{k} is {settings[k]} (was {v})" for k, v in was.items())
                 raise UserError(f"--resume needs the settings of the run, but {found}\nit ran: {old['command']}")
             began, history = old["started"], [*old["history"], old["command"]]
-            if other := [f"{key} {old[key]}, now {here[key]}" for key in ("device", "threads", "processes")
-                         if old.get(key, here[key]) != here[key]]:  # fmt: skip
-                print(f"warning: the run began with {'; '.join(other)}: it goes on, but not to the last bit", file=sys.stderr)
+            machine = ("device", "threads", "processes")
+            if other := [f"{x} {old[x]}, now {here[x]}" for x in machine if old.get(x, here[x]) != here[x]]:
+                print(f"warning: it began with {', '.join(other)}; it goes on, not to the last bit", file=sys.stderr)
             if not checkpoint.checkpoints(self.path):  # else `load` must succeed first
                 self._unfinished()
         about = {
