@@ -62,6 +62,15 @@ def write_file(path: Path, data: bytes | str | Callable[[Any], None]) -> dict:
     return {"bytes": out.bytes, "sha256": out.sha256.hexdigest()}
 
 
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256 in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 22):
+            sha256.update(chunk)
+    return sha256.hexdigest()
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder durable (Windows and some network disks cannot, and need not)."""
     if os.name == "nt":
