@@ -351,8 +351,8 @@ def main(argv: list[str]) -> None:
                        "objective/kl_coef": beta, "objective/scores": raw.mean(), "grad_norm": norms[0],
                        "objective/non_score_reward": non_score.sum(1).mean(), "episode": episodes,
                        "objective/rlhf_reward": (scores + non_score.sum(1)).mean(), "objective/length": lengths.sum() /
-                       len(tokens), "objective/stop_rate": samples.stopped.float().mean(),
-                       "lr": cfg.learning_rate * factor}  # fmt: skip
+                       len(tokens), "objective/stop_rate": samples.stopped.float().mean(), "val/num_eos_tokens":
+                       (tokens == rule.stop)[mask].sum(), "lr": cfg.learning_rate * factor}  # fmt: skip
             metrics = {key: float(value) for key, value in metrics.items()}
             metrics |= {key: sum(s[key] for s in stats) / len(stats) for key in stats[0]}
             if value_trained:

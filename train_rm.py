@@ -112,6 +112,18 @@ def judged(record: Record, rewards: Tensor) -> tuple[float, int, list[tuple[floa
     return float(rewards[record.best] > others.max()), 1, [(x, i == record.best) for i, x in enumerate(p)]
 
 
+def lead(record: Record, rewards: Tensor) -> float:
+    """Return by how much the preferred response's reward (K,) exceeds that of the others; of a ranking over its pairs.
+
+    Of a pair this is TRL's `margin`.
+    """
+    if record.kind == "ranking":
+        first, second = torch.combinations(rewards).T
+        return (first - second).mean().item()
+    best = rewards[record.best]
+    return ((best - rewards).sum() / (len(rewards) - 1)).item()
+
+
 @torch.no_grad()
 def evaluate(reward_model: RewardModel, records: list[Encoded], rows: int) -> tuple[dict[str, float], list[dict]]:
     """Return held-out loss, accuracy with Wilson's 95 % interval and calibration error; and one row a record.
@@ -237,18 +249,19 @@ def main(argv: list[str]) -> None:
             # targets: the preferred response's reward should be the higher one
             for attempt in memory.Attempts(cfg, optimizer):
                 with attempt:
-                    loss, right, compared, seen, names = 0.0, 0.0, 0, [], []
+                    loss, right, compared, seen, names, margins = 0.0, 0.0, 0, [], [], []
                     for group in grouped(batch):
                         for micro in data.chunks(group, cfg.micro_batch * dist.world()):
                             rewards = score(reward_model, micro)  # (b, K)
                             part = preference_loss(rewards, [r.record for r in micro]).sum() / len(batch)
                             scaler.scale(part).backward()
                             loss += part.item()
-                            seen.append(rewards.detach().sum(1))
+                            seen += rewards.detach()  # (K,) each
                             names += [r.name for r in micro]
                             for encoded, found in zip(micro, rewards.detach().cpu()):
                                 wins, n, _ = judged(encoded.record, found)
                                 right, compared = right + wins, compared + n
+                                margins.append(lead(encoded.record, found))
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
@@ -256,12 +269,16 @@ def main(argv: list[str]) -> None:
             dist.average_gradients(trained.values())
             scaler.unscale_(optimizer)
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
-            check_finite(step + 1, names, rewards=torch.cat(seen), loss=loss, grad_norm=scaler.guarded(grad_norm))
+            check_finite(step + 1, names, rewards=torch.stack([x.sum() for x in seen]), loss=loss,
+                         grad_norm=scaler.guarded(grad_norm))  # fmt: skip
             scaler.advance(optimizer)
             step += 1
 
             # log, evaluate, save
-            row = {"loss": loss, "accuracy": right / compared, "grad_norm": grad_norm.item(),
+            rewards = torch.cat(seen)
+            row = {"loss": loss, "accuracy": right / compared, "margin": sum(margins) / len(margins),
+                   "mean_reward": rewards.mean().item(), "min_reward": rewards.min().item(),
+                   "max_reward": rewards.max().item(), "grad_norm": grad_norm.item(),
                    "lr": cfg.learning_rate * factor, "epoch": order.epoch}  # fmt: skip
             if step == steps or cfg.eval_every and step % cfg.eval_every == 0:
                 found, _ = evaluate(reward_model, held, cfg.micro_batch or cfg.batch_size)

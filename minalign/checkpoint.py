@@ -10,7 +10,6 @@ short); safetensors itself has none. No pickle is written or read.
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -29,7 +28,7 @@ from torch import Tensor
 
 from minalign import dist
 from minalign.errors import UserError
-from minalign.files import disk_errors, sync_folder, write_file, write_tensors
+from minalign.files import disk_errors, sha256_of, sync_folder, write_file, write_tensors
 
 VERSION = 1  # of the format; a reader refuses what is newer
 
@@ -116,11 +115,7 @@ def _verify(path: Path, wanted: dict) -> None:
     """Raise ValueError unless a file has the size and sha256 of the manifest."""
     if path.stat().st_size != wanted["bytes"]:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {wanted['bytes']}")
-    sha256 = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 22):
-            sha256.update(chunk)
-    if sha256.hexdigest() != wanted["sha256"]:
+    if sha256_of(path) != wanted["sha256"]:
         raise ValueError(f"{path.name} does not match its checksum")
 
 

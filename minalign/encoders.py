@@ -150,8 +150,9 @@ def _read_config(folder: Path) -> tuple[BertConfig, dict]:
         raw = {"pad_token_id": 1} | raw
     for field in fields(BertConfig):
         value = raw.get(field.name, field.default)
-        if field.type is int and (type(value) is not int or value < (field.name != "pad_token_id")):
-            refuse(field.name, "a positive whole number")
+        most = 1000 if field.name == "num_hidden_layers" else 10**9  # layers are made one by one
+        if field.type is int and (type(value) is not int or not (field.name != "pad_token_id") <= value <= most):
+            refuse(field.name, f"a positive whole number, at most {most}")
         if field.type is float and type(value) is not float:
             refuse(field.name, "a number such as 1e-12")
     config = BertConfig(**{field.name: raw[field.name] for field in fields(BertConfig) if field.name in raw})
@@ -190,7 +191,7 @@ def _load(folder: Path, device: torch.device | str, classes: int = 0) -> tuple[B
     # Some files say bert.encoder..., others encoder...; the oldest call a layer norm's weight and bias gamma and beta.
     prefix = f"{config.model_type}."
     tensors = {key.removeprefix(prefix).replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias"): tensor
-               for key, tensor in hub.read_tensors(path).items()}  # fmt: skip
+               for part in hub.parts(path) for key, tensor in hub.read_tensors(part).items()}  # fmt: skip
     with torch.device("meta"):
         model = Bert(config, classes)
     wanted = model.state_dict().keys()
@@ -201,9 +202,12 @@ def _load(folder: Path, device: torch.device | str, classes: int = 0) -> tuple[B
              if key in wanted or not key.startswith(UNUSED)}  # fmt: skip
     hub.check_tensors(path, state, model, f"{config.model_type} with {config.num_hidden_layers} layers")
     model.load_state_dict(state, assign=True)
-    longest = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
-    longest = longest or read_json(folder / "tokenizer_config.json").get("model_max_length") or 10**9
-    return model.requires_grad_(False), tokenizer, min(longest, config.max_position_embeddings - config.first_position)
+    limit = config.max_position_embeddings - config.first_position
+    told = (read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+            or read_json(folder / "tokenizer_config.json").get("model_max_length") or limit)  # fmt: skip
+    if type(told) not in (int, float) or not told >= 4:
+        raise UserError(f"{folder}: expected max_seq_length or model_max_length of 4 or more, found {str(told)[:40]}.")
+    return model.requires_grad_(False), tokenizer, int(min(told, limit))
 
 
 def _check_pooling(folder: Path) -> None:

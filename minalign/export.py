@@ -26,10 +26,11 @@ import torch
 from minalign import cli, hub, stage
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.files import atomic_write, disk_errors, read_json, settings_of
+from minalign.files import atomic_write, disk_errors, read_json, read_settings
 from minalign.model import GPT2
 from minalign.rewards import RewardModel, from_run
-from minalign.tasks.setting import setting
+from minalign.tasks import rng
+from minalign.tasks.setting import TEXTS, WORLDS, setting
 from minalign.tokenizer import Tokenizer
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -48,26 +49,37 @@ class Config:
             raise UserError("expected the folder of a run: python -m minalign.export RUN [--out FOLDER]")
 
 
+def settings(run: Path) -> dict:
+    """Return what a run's run.json tells of model, task and sampling, {} where it has none; UserError where damaged."""
+    config = {key: x for key, x in read_settings(run).items() if x is not None}
+    right = {"model": lambda x: isinstance(x, str), "task": lambda x: x in [*WORLDS, *TEXTS, "next_sentence"],
+             "temperature": lambda x: type(x) in (int, float) and 0 < x < 1e6,
+             "max_response": lambda x: type(x) is int and 0 <= x < 1e6}  # fmt: skip
+    if wrong := [key for key in right if key in config and not right[key](config[key])]:
+        raise UserError(f"{run / 'run.json'}: {wrong[0]} is {str(config[wrong[0]])[:60]!r}\n"
+                        "the file is damaged: write what the run was started with")  # fmt: skip
+    return {key: x for key, x in config.items() if key in right}
+
+
 def generation(config: dict, tokenizer: Tokenizer) -> dict:
-    """Return generation_config.json of a run with this configuration: samples from the policy itself, as it did.
+    """Return generation_config.json of a run with these `settings`: samples from the policy itself, as it did.
 
     transformers keeps the 50 likeliest tokens unless it is told otherwise.
     """
     eot = tokenizer.eot
     found = {"bos_token_id": eot, "eos_token_id": eot, "pad_token_id": eot, "do_sample": True, "top_k": 0,
-             "temperature": config.get("temperature") or 1.0}  # fmt: skip
+             "temperature": config.get("temperature", 1.0)}  # fmt: skip
     if not config:
         return found
-    device = torch.device("cpu")
-    rule = setting(config.get("task"), tokenizer, config.get("max_response") or 0, device,
-                   config.get("target") or "uniform").rule  # fmt: skip
+    task, most = config.get("task"), config.get("max_response", 0)
+    rule = rng.stop_rule(tokenizer, most) if task == "rng" else setting(task, tokenizer, most, torch.device("cpu")).rule
     return found | {"max_new_tokens": rule.max_new_tokens, "min_new_tokens": rule.min_new_tokens}
 
 
 def export_policy(run: Path, out: Path, dtype: torch.dtype) -> None:
     """Write the policy of a run, merged, with its tokenizer and generation_config.json."""
-    config = settings_of(run)
-    policy, tokenizer, _ = stage.load_policy(config.get("model") or "nano", str(run))
+    config = settings(run)
+    policy, tokenizer, _ = stage.load_policy(config.get("model", "nano"), str(run))
     tokenizer.save(out)
     atomic_write(out / "generation_config.json", json.dumps(generation(config, tokenizer), indent=2) + "\n")
     hub.save_pretrained(policy, out, dtype)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minalign import dist
-from minalign.errors import DiskError
+from minalign.errors import DiskError, UserError
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"}
 DTYPES |= {"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8"}
@@ -60,6 +60,15 @@ def write_file(path: Path, data: bytes | str | Callable[[Any], None]) -> dict:
         file.flush()
         os.fsync(file.fileno())
     return {"bytes": out.bytes, "sha256": out.sha256.hexdigest()}
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256 in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 22):
+            sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
@@ -131,6 +140,15 @@ def settings_of(folder: Path) -> dict:
     """Return the settings that a run folder's run.json tells; {} where there is none."""
     found = read_json(folder / "run.json").get("config")
     return found if isinstance(found, dict) else {}
+
+
+def read_settings(folder: Path) -> dict:
+    """Return `settings_of` a folder; UserError where its run.json is there and cannot be read."""
+    found = settings_of(folder)
+    if not found and (folder / "run.json").exists():
+        raise UserError(f"{folder / 'run.json'} is damaged: it does not tell how the run was started\n"
+                        "copy it again, or delete it to go by the flags alone")  # fmt: skip
+    return found
 
 
 def plain(x: Any) -> Any:

@@ -7,6 +7,7 @@
 
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -18,13 +19,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from minalign.errors import NonFiniteError, UserError
-from minalign.files import atomic_write, write_tensors
+from minalign.files import atomic_write, read_json, write_tensors
 from minalign.model import ACTIVATIONS, GPT2, GPT2Config
 from minalign.tokenizer import FILES
 
 NANO = Path(__file__).parent / "nano" / "weights"
 # Published GPT-2 weights are (in, out) matrices of a Conv1D; nn.Linear wants (out, in).
 CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 BUFFERS = (".attn.bias", ".attn.masked_bias")  # old files carry the causal mask; it is not a parameter
 
 
@@ -74,10 +76,15 @@ def download(repo: str, flag: str, hint: str, files: Callable[[Path], tuple[Sequ
             except EntryNotFoundError as error:
                 if isinstance(error, LocalEntryNotFoundError) and not offline:  # the connection was lost
                     raise
-        try:
-            hf_hub_download(repo, "model.safetensors", local_files_only=offline)
-        except EntryNotFoundError:
-            hf_hub_download(repo, "pytorch_model.bin", local_files_only=offline)
+        for name in WEIGHTS:
+            try:
+                hf_hub_download(repo, name, local_files_only=offline)
+                break
+            except EntryNotFoundError:
+                if name == WEIGHTS[-1]:
+                    raise
+        for part in (part for part in parts(weights_file(folder)) if not part.is_file()):
+            hf_hub_download(repo, part.name, local_files_only=offline)
         return folder
     except HFValidationError:
         raise UserError(f"{flag} {repo}: neither an existing folder nor a hub id.\n{hint}") from None
@@ -151,8 +158,9 @@ def read_config(folder: Path) -> GPT2Config:
             or isinstance(value, bool) != (wanted is bool)
         ):
             refuse(key, f"a value of type {wanted.__name__}")
-        if wanted is int and key not in ("bos_token_id", "eos_token_id") and value < 1:
-            refuse(key, "a positive number")
+        most = 1000 if key == "n_layer" else 10**9  # layers are made one by one
+        if wanted is int and key not in ("bos_token_id", "eos_token_id") and not 1 <= value <= most:
+            refuse(key, f"a number from 1 to {most}")
     if config.n_embd % config.n_head:
         refuse("n_head", f"a divisor of n_embd = {config.n_embd}")
     return config
@@ -187,17 +195,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except UserError:
         raise
     # torch.load has no exception of its own for a damaged or refused file: RuntimeError, EOFError, UnpicklingError, ...
-    except (
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        OSError,
-        KeyError,
-        ImportError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError, ImportError, AttributeError,
+            ArithmeticError) as error:  # fmt: skip
         raise UserError(
             f"{path}: expected weights; the file is damaged or cut short "
             f"({(str(error).splitlines() or [type(error).__name__])[0][:80]}).\n"
@@ -224,10 +223,23 @@ def finite(where: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def weights_file(folder: Path) -> Path:
     """Return the file with a model's weights; UserError where there is none."""
-    for file in ("model.safetensors", "pytorch_model.bin"):
+    for file in WEIGHTS:
         if (folder / file).is_file():
             return folder / file
     raise UserError(f"{folder}: expected model.safetensors or pytorch_model.bin next to config.json; neither is there.")
+
+
+def parts(path: Path) -> list[Path]:
+    """Return the files with the weights of `weights_file`: itself, or those beside it that it is the index of."""
+    if path.suffix != ".json":
+        return [path]
+    of = read_json(path).get("weight_map")
+    names = list(dict.fromkeys(map(str, of.values()))) if isinstance(of, dict) else []
+    # A name is a file of this folder: a path could read any other.
+    if wrong := [name for name in names or [""] if not re.fullmatch(r"[\w-][\w.-]*\.(safetensors|bin)", name)]:
+        raise UserError(f'{path}: expected {{"weight_map": {{TENSOR: FILE.safetensors}}}} with files of this folder, '
+                        f"found {wrong[0][:60]!r}.\nFetch it again.")  # fmt: skip
+    return [path.with_name(name) for name in names]
 
 
 def check_tensors(path: Path, state: dict[str, Tensor], model: nn.Module, kind: str) -> None:
@@ -259,10 +271,8 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
     folder = find_model(name)
     config = read_config(folder)
     path = weights_file(folder)
-    tensors = read_tensors(path)
-
     state = {}
-    for key, tensor in tensors.items():
+    for key, tensor in (item for part in parts(path) for item in read_tensors(part).items()):
         if key.endswith(BUFFERS):
             continue
         key = key if key == "lm_head.weight" else "transformer." + key.removeprefix("transformer.")

@@ -29,11 +29,11 @@ from minalign.cli import check_choice, check_ranges, flag
 from minalign.errors import UserError
 from minalign.files import atomic_write, disk_errors, plain
 from minalign.jsonl import read_records
-from minalign.judges import QUESTIONS, Pair, by_score, chat, human
+from minalign.judges import QUESTIONS, Pair, address, by_score, chat, human
 from minalign.metrics import wilson
 from minalign.records import as_pairs
 from minalign.run import Run, pick_device, run_name
-from minalign.samples import read_samples
+from minalign.samples import read_jsonl, read_samples
 
 JUDGES = ("gold", "rm", "chat", "human", "file.py:function")
 TASKS = tuple(task for task in QUESTIONS if task)  # that have a gold score
@@ -70,6 +70,8 @@ class Config:
         if missing := [name for name in needs if not getattr(self, name)]:
             hint = f": {', '.join(TASKS)}" if missing == ["task"] else ""
             raise UserError(f"--judge {self.judge} needs --{' and --'.join(missing)}{hint}")
+        if self.url:
+            address(self.url)  # before it is shown, and written to run.json
         if self.resume and (self.judge != "human" or not self.out):
             raise UserError("--resume continues a person's judging: it needs --judge human and --out FOLDER\n"
                             "(a chat model's answers are in --cache, the other judges cost nothing)")
@@ -179,10 +181,17 @@ def _line(row: dict) -> bytes:
 
 def judged(path: Path) -> list[dict]:
     """Return the verdicts of a run that goes on; half a line, left by a crash, is cut off."""
-    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    rows = [json.loads(line) for line in lines[:-1]]
-    if lines[-1]:
-        atomic_write(path, b"".join(map(_line, rows)))
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        atomic_write(path, data := data[: data.rfind(b"\n") + 1])
+    rows = read_jsonl(path, ("prompt", "a", "b", "verdict")) if data else []
+    for number, row in enumerate(rows, 1):
+        views = row.get("views", [])
+        said = [row["verdict"], *(view.get("verdict") if isinstance(view, dict) else None for view in views)
+                ] if isinstance(views, list) else []  # fmt: skip
+        if not said or any(x not in ("a", "b", "tie") for x in said) or any("first" not in view for view in views):
+            raise UserError(f"{path}:{number}: expected a verdict (a, b or tie) and how it was asked for\n"
+                            "the file is damaged: delete this line, and its pair is asked for again")  # fmt: skip
     return rows
 
 

@@ -105,9 +105,7 @@ def chat(pairs: list[Pair], question: str, url: str, model: str, cache: Path, pa
     url: up to /v1. cache: JSONL file of all answers so far, so that the same questions to the same model cost nothing.
     An answer without a verdict counts as a tie. Raises UserError where the endpoint cannot be used.
     """
-    url = url.rstrip("/").removesuffix("/chat/completions")
-    if not re.match(r"https?://[^\s/]+[^\s]*$", url):
-        raise UserError(f"--url: expected an address such as https://api.openai.com/v1, found {url!r}")
+    url = address(url)
     key = next((os.environ[name].strip() for name in KEYS if os.environ.get(name, "").strip()), "")
     if not re.fullmatch(r"[!-~]*", key):
         raise UserError(f"the key in {' or '.join(KEYS)} has a blank or a character that no key has: set it again")
@@ -142,6 +140,17 @@ def chat(pairs: list[Pair], question: str, url: str, model: str, cache: Path, pa
         agreed = views[0]["verdict"] if views[0]["verdict"] == views[1]["verdict"] else None
         verdicts.append({"verdict": agreed or "tie", "views": views})
     return verdicts
+
+
+def address(url: str) -> str:
+    """Return an endpoint's address up to /v1; UserError where it is none, or holds what must not be written down."""
+    url = url.rstrip("/").removesuffix("/chat/completions")
+    if re.search(r"//[^/]*@|[?#]", url):
+        raise UserError("--url: expected an address without a name, a key or a query in it: it is written to run.json\n"
+                        f"set the key as {KEYS[0]} in the environment")  # fmt: skip
+    if not re.match(r"https?://[^\s/]+[^\s]*$", url):
+        raise UserError(f"--url: expected an address such as https://api.openai.com/v1, found {url!r}")
+    return url
 
 
 def read_answer(answer: str, first: str) -> str | None:
@@ -206,13 +215,12 @@ def _ask(url: str, body: str, key: str, stop: threading.Event) -> str | None:
         wait = float(2**attempt)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
-                return _content(url, reply.read())
+                return _content(url, _without(key, reply.read()))
         except urllib.error.HTTPError as error:
             detail = ""
             with contextlib.suppress(OSError, http.client.HTTPException):
-                detail = " ".join(error.read(2000).decode("utf-8", "replace").split())[:300]
+                detail = " ".join(_without(key, error.read(2000)).decode("utf-8", "replace").split())[:300]
             problem = f"status {error.code}: {detail or error.reason}"
-            problem = problem.replace(key, "***") if key else problem
             if error.code not in (408, 429) and error.code < 500:
                 raise UserError(f"{url} refuses: {problem}\n{_fix(error.code, bool(key))}") from None
             wait = _retry_after(error.headers.get("Retry-After"), wait)
@@ -229,6 +237,11 @@ def _ask(url: str, body: str, key: str, stop: threading.Event) -> str | None:
             _pause(stop, min(wait, LONGEST_WAIT))
     raise UserError(f"{url} failed {TRIES} times; the last time: {problem}\n"
                     "wait and run it again: the answers so far are in the cache and cost nothing")  # fmt: skip
+
+
+def _without(key: str, reply: bytes) -> bytes:
+    """Return a reply in which the key, should the endpoint repeat it, is left out: it may be shown and kept."""
+    return reply.replace(key.encode(), b"***") if key else reply
 
 
 def _pause(stop: threading.Event, seconds: float) -> None:

@@ -148,7 +148,7 @@ class Run:
             return
         with disk_errors(self.path):
             folder.lock(self.path)
-        began, history = time.strftime("%Y-%m-%dT%H:%M:%S%z"), []
+        began, history, here = time.strftime("%Y-%m-%dT%H:%M:%S%z"), [], folder.machine(device)
         if self.resumed:
             old = read_json(self.path / "run.json")
             whole = isinstance(old.get("history"), list) and {"started", "command"} <= old.keys()
@@ -160,6 +160,9 @@ class Run:
                 found = ", ".join(f"--{k} is {settings[k]} (was {v})" for k, v in was.items())
                 raise UserError(f"--resume needs the settings of the run, but {found}\nit ran: {old['command']}")
             began, history = old["started"], [*old["history"], old["command"]]
+            machine = ("device", "threads", "processes")
+            if other := [f"{x} {old[x]}, now {here[x]}" for x in machine if old.get(x, here[x]) != here[x]]:
+                print(f"warning: it began with {', '.join(other)}; it goes on, not to the last bit", file=sys.stderr)
             if not checkpoint.checkpoints(self.path):  # else `load` must succeed first
                 self._unfinished()
         about = {
@@ -168,7 +171,7 @@ class Run:
             "history": history,
             "started": began,
             "seed": settings.get("seed"),
-            **folder.machine(device),
+            **here,
         }
         atomic_write(self.path / "run.json", json.dumps(about, indent=1) + "\n")
 

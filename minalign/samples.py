@@ -99,7 +99,18 @@ def read_rows(name: str) -> list[dict]:
 def settings_of(name: str | None) -> dict:
     """Return the settings of the run whose folder this is, or whose samples; {} where no run.json tells."""
     path = Path(name or "").expanduser()
-    return files.settings_of(path if path.is_dir() else path.parent) if name else {}
+    return files.read_settings(path if path.is_dir() else path.parent) if name else {}
+
+
+def _sample(where: str, line: bytes) -> dict:
+    """Return a line that this program has written; UserError where something has happened to it since."""
+    try:
+        row = json.loads(line)
+        if isinstance(row["scores"], dict) and all(isinstance(row[x], str) for x in ("prompt", "response", "split")):
+            return row
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise UserError(f"--resume: {where} is damaged: {line[:60]!r}\nstart again with --overwrite")
 
 
 def finished(path: Path, sizes: list[int]) -> list[list[dict]]:
@@ -111,7 +122,7 @@ def finished(path: Path, sizes: list[int]) -> list[list[dict]]:
     for size in sizes:
         if start + size > complete:
             break
-        batches.append([json.loads(line) for line in lines[start : start + size]])
+        batches.append([_sample(f"{path}:{i + 1}", lines[i]) for i in range(start, start + size)])
         start += size
     if lines[start:]:
         atomic_write(path, b"".join(lines[:start]))

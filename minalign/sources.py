@@ -17,7 +17,6 @@ tldr:FILE, cnndm:FILE, tldr-comparisons:FILE, cnndm-comparisons:FILE (minalign/t
 
 import contextlib
 import gzip
-import hashlib
 import http.client
 import json
 import os
@@ -37,7 +36,7 @@ from tqdm import tqdm
 
 from minalign import tldr
 from minalign.errors import UserError
-from minalign.files import sync_folder
+from minalign.files import sha256_of, sync_folder
 from minalign.jsonl import read_records
 from minalign.records import Record, serve, split
 from minalign.tokenizer import Tokenizer
@@ -246,7 +245,7 @@ def fetch(url: str, sha256: str | None = None, cache: str | Path | None = None) 
         except OSError as error:
             raise UserError(f"{error.filename or target}: cannot be written: {error.strerror or error}.\n"
                             "Choose another folder for downloads with MINALIGN_CACHE=FOLDER.") from None  # fmt: skip
-    if sha256 and _sha256(target) != sha256:
+    if sha256 and sha256_of(target) != sha256:
         raise UserError(f"{target}: not the published file: its sha256 is not {sha256}.\nDelete it and fetch it again.")
     return target
 
@@ -277,7 +276,7 @@ def _download(url: str, target: Path, sha256: str | None) -> None:
                             f"Run the command again: it goes on from there.\n{by_hand}") from None  # fmt: skip
         file.flush()
         os.fsync(file.fileno())
-    if sha256 and _sha256(part) != sha256:
+    if sha256 and sha256_of(part) != sha256:
         part.unlink()
         raise UserError(f"{url}: not the published file (its sha256 is not {sha256}): it was deleted.\n{by_hand}")
     os.replace(part, target)
@@ -339,11 +338,3 @@ def _answers(host: str, port: int, seconds: float = 2.5) -> bool:
     thread.start()
     thread.join(seconds)
     return bool(found)
-
-
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from minalign import adapters, cli, compilation, console, dist, hub, lora, memory, precision
 from minalign.cli import flag
 from minalign.errors import UserError
-from minalign.files import settings_of
+from minalign.files import read_settings
 from minalign.model import GPT2
 from minalign.run import Run, run_name
 from minalign.tokenizer import Tokenizer
@@ -320,9 +320,12 @@ def reference(model: GPT2, cfg) -> GPT2:
 def origin(cfg) -> tuple[str, str | None]:
     """Return (--model, --init) that the run in `cfg.init` started from; of an adapter without a run.json its base."""
     folder = Path(cfg.init).expanduser()
-    config = settings_of(folder)
+    config = read_settings(folder)
     base = adapter_base(folder) if (folder / "adapter_config.json").is_file() else ""
-    return config.get("model") or base or cfg.model, config.get("init")
+    told = [config.get("model"), config.get("init")]
+    if not all(isinstance(x or "", str) for x in told):
+        raise UserError(f"{folder / 'run.json'}: expected names as model and init, found {str(told)[:80]}")
+    return told[0] or base or cfg.model, told[1] or None
 
 
 def _checked(model: GPT2, tokenizer: Tokenizer, base: str) -> tuple[GPT2, Tokenizer, str]:

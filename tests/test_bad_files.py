@@ -4,15 +4,25 @@ The damage is drawn from a seed: bytes of any file, and values and keys inside J
 test_lora.py, test_tokenizer.py, test_samples.py and test_checkpoint.py have the damage that is made by hand.
 """
 
+import contextlib
+import gzip
+import io
 import json
 import random
 import shutil
+import sys
+import tarfile
+from collections import Counter
 
 import pytest
 import stages
 import torch
+from test_encoders import TEXTS, make, vocab_txt  # noqa: F401
+from test_sources import GPT2Vocabulary, hh_file, labels
+from test_tldr import comparison, post
 
-from minalign import adapters, checkpoint, hub, jsonl, lora, rewards, samples
+from minalign import adapters, checkpoint, encoders, export, hub, jsonl, judge, judges, lora, rewards, samples, sources
+from minalign import stage as minalign_stage
 from minalign.errors import UserError
 from minalign.generate import StopRule
 from minalign.run import Run
@@ -109,6 +119,8 @@ def test_samples(tmp_path):
         samples.by_prompt(found), samples.scores_of(found, str(path)), [samples.references(row) for row in found]
 
     assert check(path, read, 400, "samples") > 150
+    path = stages.write(tmp_path / "begun.jsonl", [row | {"split": "test"} for row in rows])
+    assert check(path, lambda: samples.finished(path, [2, 2]), 200, "begun") > 40
     path = tmp_path / "decodes.json"
     path.write_text(json.dumps([{"input": "p", "output": ["a", "b"]}, {"output": "c"}]))
     assert check(path, lambda: samples.read_samples(str(path)), 300, "decodes") > 150
@@ -164,6 +176,82 @@ def test_reward_models(small, monkeypatch):
         assert check(small / name, read, 120, "reward", ways, "--model") > 40
 
 
+def places(value, at=()):
+    """Yield where in some JSON a text, a number or nothing stands."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*at, key))
+    else:
+        yield at
+
+
+def put(value, at, new):
+    value = value.copy()
+    value[at[0]] = put(value[at[0]], at[1:], new) if at[1:] else new
+    return value
+
+
+opened: list[str] | None = None  # paths, while a test listens
+
+
+def listen(event, args):
+    if opened is not None and event == "open" and isinstance(args[0], str | bytes):
+        opened.append(str(args[0]))
+
+
+def test_no_file_leads_out_of_its_folder(small, tmp_path, monkeypatch):
+    """Whatever value of whatever JSON file is a path to another folder, nothing there is opened.
+
+    Only an adapter names another folder, its base: of that it is what belongs to a model that is read.
+    """
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sys.modules[__name__], "opened", None)
+    sys.addaudithook(listen)
+    (small / "tokenizer_config.json").write_text('{"model_max_length": 32, "tokenizer_class": "GPT2Tokenizer"}')
+    checkpoint.save_state(small, 1, {"w": torch.zeros(3)}, {"names": ["a"], "n": 1})
+    state = checkpoint.checkpoints(small)[-1][1]
+    (small / "run.json").write_text(json.dumps({"config": {"model": "nano", "task": "rng", "target": "uniform"}}))
+    other = tmp_path / "other"
+    shutil.copytree(small, other)
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")  # ../other is the other folder from here and from the files
+
+    def reads():
+        model = hub.from_pretrained(str(small))
+        yield lambda: hub.from_pretrained(str(small))
+        yield lambda: adapters.load_adapter(model, small)
+        yield lambda: rewards.from_run(str(small))
+        yield lambda: export.main([str(small), "--out", str(tmp_path / "out"), "--overwrite"])
+        yield lambda: checkpoint.load_state(small)
+
+    n, led = 0, set()
+    names = ("config.json", "adapter_config.json", "reward.json", "tokenizer_config.json", "run.json")
+    for path in (*(small / name for name in names), state / "manifest.json", state / "state.json"):
+        good = json.loads(path.read_bytes())
+        for at in places(good):
+            for new in (f"../other/{path.name}", "../other", str(other)):
+                path.write_text(json.dumps(good))
+                all_reads = list(reads())
+                path.write_text(json.dumps(put(good, at, new)))
+                for read in all_reads:
+                    monkeypatch.setattr(sys.modules[__name__], "opened", [])
+                    with quietly(), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(UserError):
+                        read()
+                    found = [name for name in opened if "/other/" in str(name)]
+                    monkeypatch.setattr(sys.modules[__name__], "opened", None)
+                    if at == ("base_model_name_or_path",):
+                        led |= {name.rpartition("/")[2] for name in found}
+                    else:
+                        assert not found, (path.name, at, new, found)
+                    n += 1
+        path.write_text(json.dumps(good))
+    assert n > 500 and led <= {"config.json", "model.safetensors", "vocab.json", "merges.txt", "tokenizer_config.json"}
+    assert "model.safetensors" in led, "the base is read from there"
+    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"model", "other", "run", "out"}
+
+
 def test_targets(tmp_path):
     path = tmp_path / "pmf.txt"
     path.write_text("1 0.25\n2 0.5\n30 0.25\n")
@@ -197,3 +285,94 @@ def test_run_json(tmp_path):
         Run.create(str(tmp_path / "run"), "x", resume=True).start(StageConfig())
 
     assert check(tmp_path / "run/run.json", read, 200, "run", where="--resume") > 100
+
+
+def test_published_files(tmp_path):
+    """OpenAI's labels, the puns, HH, posts and comparisons, the archive of film reviews."""
+    labelled = labels(tmp_path / "labels.json")
+    assert check(labelled, lambda: sources.openai_labels(labelled, GPT2Vocabulary()), 300, "labels") > 150
+    puns = tmp_path / "puns.json"
+    jokes = {"Direct Prompt": "make a pun about fish", "Conversation Prompt": None, "Example Response": "Cod it."}
+    puns.write_text(json.dumps([jokes, jokes | {"Conversation Prompt": "Hi"}]))
+    assert check(puns, lambda: sources.puns(puns), 200, "puns") > 80
+    dialogues = hh_file(tmp_path / "hh.jsonl.gz", (" Ho", " Ha"), (" Yes", " No"))
+    assert check(dialogues, lambda: sources.hh(dialogues), 200, "hh", [bytes_damaged]) > 100
+    dialogues.write_bytes(gzip.decompress(dialogues.read_bytes()))
+    assert check(dialogues, lambda: sources.hh(dialogues), 200, "hh") > 80
+    for name, rows in (("tldr", [post(), post(title="B")]),
+                       ("tldr-comparisons", [comparison("a", "b"), comparison("c", "d", 1)])):  # fmt: skip
+        path = stages.write(tmp_path / f"{name}.jsonl", rows)
+        wants = ("pair",) if "comp" in name else ("completion",)
+
+        def read(path=path, name=name, wants=wants):
+            sources.read(f"{name}:{path}", wants, None, Counter())
+
+        assert check(path, read, 200, name) > 60
+    archive = tmp_path / "aclImdb.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for side in ("train", "test"):
+            text = b"It was a good film. I liked it."
+            about = tarfile.TarInfo(f"aclImdb/{side}/pos/0_9.txt")
+            about.size = len(text)
+            tar.addfile(about, io.BytesIO(text))
+    assert check(archive, lambda: sources.imdb(archive), 150, "imdb", [bytes_damaged]) > 80
+
+
+def test_encoder_folders(make):  # noqa: F811
+    folder, _, _ = make("BertForSequenceClassification")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 20}')
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 40, "do_lower_case": true}')
+
+    def read():
+        encoders.classifier(str(folder))(TEXTS[:2])
+
+    assert check(folder / "config.json", read, 80, "classifier") > 30
+    assert check(folder / "vocab.txt", read, 30, "vocabulary", [bytes_damaged]) > 3
+    for name in ("sentence_bert_config.json", "tokenizer_config.json"):
+        check(folder / name, read, 30, "settings")
+
+
+@contextlib.contextmanager
+def quietly():
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def test_the_run_json_of_a_run_that_is_used(small, tmp_path, monkeypatch):
+    """--init and its base, and an export."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = tmp_path / "run"
+    shutil.copytree(small, run)
+    (run / "reward.json").unlink(), (run / "head.safetensors").unlink()
+    config = {"model": str(small), "init": None, "task": "rng", "target": "uniform", "temperature": 0.7,
+              "max_response": 0}  # fmt: skip
+    path = run / "run.json"
+    path.write_text(json.dumps({"config": config, "command": "python"}))
+
+    class Given:
+        init, model = str(run), "nano"
+
+    def read():
+        with quietly():
+            export.main([str(run), "--overwrite"])
+        minalign_stage.load_policy(*minalign_stage.origin(Given))
+
+    assert check(path, read, 60, "run", where="--") > 30
+
+
+def test_what_a_judge_goes_on_with(tmp_path):
+    a, b = (stages.write(tmp_path / name, [{"prompt": f"p{i}", "response": name} for i in range(3)]) for name in "ab")
+    out = tmp_path / "mine"
+    flags = [str(a), str(b), "--judge", "human", "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch, quietly():
+        answers = iter("1q")
+        patch.setattr("builtins.input", lambda prompt: next(answers, "q"))
+        judge.main(flags)
+
+        def read():
+            judge.main([*flags, "--resume"])
+
+        assert check(out / "verdicts.jsonl", read, 50, "verdicts") > 15
+    cache = tmp_path / "cache.jsonl"
+    cache.write_text('{"request": "a", "answer": "A"}\n{"request": "b", "answer": "B"}\n')
+    assert check(cache, lambda: judges._read_cache(cache), 150, "cache") == 0  # a line that is none costs a request

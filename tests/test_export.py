@@ -96,6 +96,14 @@ def test_transformers_samples_from_the_policy_itself(tmp_path, base):
     assert (settings.max_new_tokens, settings.eos_token_id) == (rule.max_new_tokens, rule.stop)
 
 
+def test_a_gflownet_of_several_targets(tmp_path, base):
+    """Its settings are lists; when a response ends does not depend on what it should be."""
+    run = write_run(tmp_path / "run", base, task="rng", target=["uniform", "no/such/pmf.txt"], max_response=5)
+    export.main([str(run)])
+    told = json.loads((run / "merged" / "generation_config.json").read_text())
+    assert (told["max_new_tokens"], told["min_new_tokens"], told["temperature"]) == (5, 1, 1.0)
+
+
 @pytest.mark.parametrize("rank", [3, 0])
 def test_a_reward_model_gives_the_same_rewards(tmp_path, base, rank):
     """In a batch whose rows are padded, empty responses and ends of texts included."""

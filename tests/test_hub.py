@@ -108,6 +108,51 @@ def test_safetensors_wins_over_bin(model, make_model, tmp_path):
     )
 
 
+def in_parts(folder, tensors, config, ending=".safetensors"):
+    """Write weights as transformers divides large ones: two files, and an index that says what is where."""
+    names = [f"model-0000{i}-of-00002{ending}" for i in (1, 2)]
+    places = {key: names[i % 2] for i, key in enumerate(tensors)}
+    for name in names:
+        write(folder, {key: tensors[key] for key in tensors if places[key] == name}, config, name)
+    index = folder / ("model.safetensors.index.json" if ending == ".safetensors" else "pytorch_model.bin.index.json")
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return str(folder)
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".bin"])
+def test_weights_in_several_files(model, tmp_path, ending):
+    loaded = from_pretrained(in_parts(tmp_path, published(model), config_of(model), ending))
+    assert torch.equal(logits_of(loaded), logits_of(model))
+    (tmp_path / f"model-00002-of-00002{ending}").unlink()
+    refusal(lambda: from_pretrained(str(tmp_path)), f"model-00002-of-00002{ending}: not found")
+
+
+def test_what_transformers_divides(model, twin_of, tmp_path):
+    twin_of(model).save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2 and not (tmp_path / "model.safetensors").exists()
+    assert torch.equal(logits_of(from_pretrained(str(tmp_path))), logits_of(model))
+
+
+@pytest.mark.parametrize("name", ["../{}", "{}/../../x/model.safetensors", "/etc/passwd", "a/b.safetensors", "..",
+                                  "", ".safetensors", "C:\\x.safetensors", "x.pkl", None, 5, ["x.bin"]])  # fmt: skip
+def test_an_index_cannot_leave_its_folder(model, tmp_path, name):
+    """The weights lie where the index points, and would load."""
+    (tmp_path / "x").mkdir()
+    write(tmp_path, published(model), config_of(model), "model.safetensors")
+    write_config(tmp_path / "x", config_of(model))
+    name = name.format("model.safetensors") if isinstance(name, str) else name
+    index = tmp_path / "x" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(published(model), name)}))
+    refusal(lambda: from_pretrained(str(tmp_path / "x")), str(index), "files of this folder", repr(str(name)))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": ["a"]}'])
+def test_an_index_of_nothing(model, tmp_path, text):
+    write_config(tmp_path, config_of(model))
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    refusal(lambda: from_pretrained(str(tmp_path)), "model.safetensors.index.json: expected", "weight_map")
+
+
 @pytest.mark.parametrize("model_type", ["gpt2", None], ids=["minimal", "legacy, without model_type"])
 def test_old_and_minimal_configs(model, tmp_path, model_type):
     config = {key: getattr(model.config, key) for key in MINIMAL} | (
@@ -411,13 +456,14 @@ def test_ids_that_cannot_be_any(offline):
     refusal(lambda: from_pretrained("what is this?"), "--model what is this?", "nano")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", None], ids=str)
 def test_without_a_network_the_cache_is_used(offline, model, tokenizer, name):
     repo = offline / "models--someone--model"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("0" * 40)
     (repo / "snapshots" / ("0" * 40)).mkdir(parents=True)
     tokenizer.save(repo / "snapshots" / ("0" * 40))
-    write(repo / "snapshots" / ("0" * 40), published(model), config_of(model), name)
+    put, more = (write, [name]) if name else (in_parts, [])
+    put(repo / "snapshots" / ("0" * 40), published(model), config_of(model), *more)
     assert find_model("someone/model") == repo / "snapshots" / ("0" * 40)
     assert torch.equal(logits_of(from_pretrained("someone/model")), logits_of(model))

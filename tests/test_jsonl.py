@@ -4,6 +4,7 @@ import builtins
 import gzip
 import json
 import os
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from minalign.errors import UserError
 from minalign.jsonl import EXAMPLES, TEMPLATE, read_records
-from minalign.records import Record, write_records
+from minalign.records import Record, serve, write_records
 
 PREFS = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "prefs"
 ALL = ("prompt", "completion", "pair", "best", "ranking")
@@ -183,6 +184,57 @@ def test_what_is_written_is_read_again(read, tmp_path):
     write_records(tmp_path / "out.jsonl", [*records, Record("p", ("x", "x"), 0)])
     again = read((tmp_path / "out.jsonl").read_bytes())
     assert again == [*records[:-1], Record((1, 2), ((4,), (3,)), 0)]
+
+
+def some_text(draw, empty=False):
+    """Draw a text of any characters that JSON and UTF-8 have; not blank unless `empty`."""
+    ranges = ((32, 126), (9, 13), (160, 767), (0x2028, 0x2029), (0x4E00, 0x4E80), (0x1F600, 0x1F64F), (65533, 65534))
+    text = "".join(chr(draw.randint(*draw.choice(ranges))) for _ in range(draw.choice((0, 1, 3, 30))))
+    return text if text.strip() or empty else "x" + text
+
+
+def some_record(draw):
+    prompt = draw.choice((some_text(draw), tuple(draw.sample(range(50_000), 3))))
+    kind = draw.choice(ALL)
+    if kind == "prompt":
+        return Record(prompt)
+    if kind == "completion":
+        return Record(prompt, (some_text(draw),))
+    texts = list(dict.fromkeys([some_text(draw), *(some_text(draw, True) for _ in range(draw.randint(1, 5))), " z"]))
+    if kind == "pair":
+        return Record(prompt, tuple(texts[:2]), 0, margin=draw.choice((0.0, 0.25, 3.0)))
+    if kind == "ranking":
+        return Record(prompt, tuple(texts), ranked=True)
+    if len(texts) == 2:  # a pair by another name
+        return Record(prompt, tuple(texts), 0)
+    return Record(prompt, tuple(texts), draw.randrange(len(texts)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_records_come_back_from_any_make_of_file(read, tmp_path, seed):
+    """Written as lines, as one list, with escapes or without, gzipped, with \\r\\n, a byte-order mark, blank lines."""
+    draw = random.Random(seed)
+    records = [some_record(draw) for _ in range(draw.randint(1, 12))]
+    write_records(tmp_path / "out.jsonl", records)
+    content = (tmp_path / "out.jsonl").read_bytes()
+    assert read(content) == records
+    rows = [json.loads(line) for line in content.split(b"\n") if line]
+    for more in rows:  # what a reader ignores
+        more |= draw.choice(({}, {"id": 3}, {"source": None}, {"scores": {"a": [1.5, None]}}))
+    text = draw.choice(("\n", "\r\n")).join(json.dumps(x, ensure_ascii=draw.random() < 0.5) for x in rows)
+    name = "mine.jsonl"
+    if draw.random() < 0.3:
+        text, name = json.dumps(rows, indent=draw.choice((None, 1))), "mine.json"
+    data = draw.choice((b"", b"\xef\xbb\xbf")) + text.encode() + draw.choice((b"", b"\n", b"\r\n \n"))
+    assert read(gzip.compress(data) if draw.random() < 0.3 else data, name=name) == records
+    # A stage gets what serves it, or an error; never anything else.
+    for wants in (("pair", "best", "ranking"), ("completion",), ("prompt",)):
+        expected = [serve(record, wants) for record in records]
+        if None in expected:
+            with pytest.raises(UserError, match=f":{expected.index(None) + 1}: "):
+                read(content, wants)
+        else:
+            assert read(content, wants) == expected
 
 
 # ---------------------------------------------------------------- what is refused

@@ -1,5 +1,6 @@
 """Judging: verdicts of every judge, the chat judge against a local stub server, and the command line."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -284,6 +285,36 @@ def test_no_key_and_a_bad_key(stub, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no key has") as error:
         chat(PAIRS[:1], QUESTION, stub.url, "m", tmp_path / "c.jsonl")
     assert "sk-1" not in str(error.value)
+
+
+def test_the_key_is_nowhere(stub, tmp_path, waits, monkeypatch, capsys):
+    """Neither on the screen, with --debug, nor in a file, though the endpoint repeats it in answers and errors."""
+    monkeypatch.setenv("MINALIGN_JUDGE_KEY", "sk-secret")
+    a, b = (samples(tmp_path / f"{x}.jsonl", *((f"p{i}", f"{x} {i}") for i in range(3))) for x in "ab")
+    stub.reply = lambda first, second: "A (asked with Bearer sk-secret)"
+    flags = [a, b, "--judge=chat", "--url", stub.url, "--judge_model=m", "--cache", str(tmp_path / "cache.jsonl")]
+    said = ""
+    for i, status in enumerate((500, 401, 200)):
+        stub.faults = [(status, {}, "no: Bearer sk-secret")]
+        (tmp_path / "cache.jsonl").unlink(missing_ok=True)
+        monkeypatch.setattr(sys, "argv", ["judge", *flags, "--debug", "--out", str(tmp_path / f"out{i}")])
+        with contextlib.suppress(SystemExit):
+            judge.cli.main(judge.main)
+        said += (found := "".join(capsys.readouterr()))
+        assert ("Traceback" in found) == (i > 0) and "***" in found or not i, found
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(kept) > 5 and "sk-secret" not in said and not [path for path, data in kept.items() if b"sk-" in data]
+    assert stub.headers[-1]["Authorization"] == "Bearer sk-secret"
+
+
+@pytest.mark.parametrize("url", ["https://me:sk-1@h.com/v1", "https://sk-1@h.com/v1", "https://h.com/v1?key=sk-1",
+                                 "https://h.com/v1#sk-1"])  # fmt: skip
+def test_an_address_with_a_key_in_it_is_not_written_down(tmp_path, monkeypatch, capsys, url):
+    monkeypatch.chdir(tmp_path)
+    a, b = (samples(tmp_path / f"{x}.jsonl", ("p", x)) for x in "ab")
+    with pytest.raises(UserError, match="--url: .*\nset the key as MINALIGN_JUDGE_KEY") as error:
+        judge.main([a, b, "--judge=chat", "--url", url, "--judge_model=m"])
+    assert "sk-1" not in str(error.value) + "".join(capsys.readouterr()) and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://nowhere.invalid/v1"])

@@ -260,6 +260,18 @@ def test_resume_refuses_other_settings():
         run.start(Config(lr=0.1))
 
 
+def test_resume_elsewhere_says_that_the_bits_may_differ(capsys):
+    """Another number of threads adds in another order."""
+    steps(started(), 0, 2, save_at=(2,))
+    about = json.loads(Path("runs/x/run.json").read_text())
+    for threads, told in ((about["threads"], False), (about["threads"] + 7, True), (None, False)):
+        kept = about | {"threads": threads} if threads else {k: x for k, x in about.items() if k != "threads"}
+        Path("runs/x/run.json").write_text(json.dumps(kept))  # of an older version it does not say
+        Run.create("runs/x", "d", resume=True).start(Config())
+        said = capsys.readouterr().err
+        assert ("not to the last bit" in said and f"threads {threads}, now" in said) == told and (said == "") != told
+
+
 def test_resume_without_out_takes_the_last_number():
     for _ in range(2):
         run = Run.create(None, "runs/d")

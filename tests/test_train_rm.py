@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,23 @@ def test_every_kind_of_comparison_by_hand(mixed, tmp_path, capsys):
     assert by_prompt["Oskar"]["responses"] == [" was bad.", ""]  # an empty response, drawn from a model, is no mistake
     step = lines(run / "metrics.jsonl")[0]
     assert step["accuracy"] * 13 == pytest.approx(round(step["accuracy"] * 13))
+
+
+def test_what_is_logged_of_the_rewards(mixed, tmp_path):
+    """Without a step to learn from, a row has the rewards that the run ends with, but for their scale."""
+    run = train(train_rm, *mixed, "--steps=1", "--learning_rate=0", "--normalise=0", out=tmp_path / "run")
+    (step,), told = lines(run / "metrics.jsonl"), {row["prompt"]: row for row in lines(run / "predictions.jsonl")}
+    rewards = [r for row in told.values() for r in row["rewards"]]
+    assert step["mean_reward"] == pytest.approx(sum(rewards) / len(rewards), rel=1e-4)
+    assert (step["min_reward"], step["max_reward"]) == pytest.approx((min(rewards), max(rewards)), rel=1e-4)
+    leads = []
+    for row in told.values():
+        r = row["rewards"]
+        if row["kind"] == "ranking":
+            leads.append(statistics.mean(r[i] - r[j] for i in range(len(r)) for j in range(i + 1, len(r))))
+        else:
+            leads.append(statistics.mean(r[row["best"]] - r[i] for i in range(len(r)) if i != row["best"]))
+    assert step["margin"] == pytest.approx(statistics.mean(leads), rel=1e-3) and len(leads) == 6
 
 
 def test_all_kinds_are_learned_together(mixed, tmp_path):

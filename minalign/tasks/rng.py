@@ -222,6 +222,11 @@ def prompt_of(target: Target, template: str = "main") -> str:
     )
 
 
+def stop_rule(tokenizer: Tokenizer, max_len: int | None = None) -> StopRule:
+    """Return when a response ends, whatever the target: at the end of text, after one token at least."""
+    return StopRule(tokenizer.eot, max_len or MAX_LEN, min_new_tokens=1)
+
+
 class Condition:
     """A target under a prompt: the reward of any response to it, and the exact evaluation of any policy."""
 
@@ -243,7 +248,7 @@ class Condition:
         """
         self.target, self.template, self.tokenizer = target, template, tokenizer
         self.max_len, self.stop = max_len, tokenizer.eot
-        self.rule = StopRule(tokenizer.eot, max_len, min_new_tokens=1)
+        self.rule = stop_rule(tokenizer, max_len)
         self.label = f"{target.label}/{template}"
         self.text = prompt_of(target, template)
         # Prompt and response are tokenised apart: their concatenation is what the policy sees and writes.
