@@ -77,22 +77,26 @@ def check_stages(section: report.Section, device: str, work: Path) -> bool:
     """Compare three steps of each stage on nano with those on the CPU: losses and norms of gradients."""
     data, held = write_pairs(work / "few", 32, 8, 16), write_pairs(work / "few-held", 2, 8, 16)
     common = ["--steps", "3", "--eval_every", "0", "--no-plot", "--dtype", "fp32"]
-    folders, running = {}, []
+    running, logs, good = {}, {}, True
     for script, flags in STAGES.items():  # all at once: they are small
         own = [] if "--task" in flags else ["--data", data, "--eval_data", held, "--batch_size", 8]
         for where in {"cpu", device}:
-            folders[script, where] = work / f"{script}-{where}"
             command = [sys.executable, ROOT / f"{script}.py", *common, *flags, *own, "--device", where, "--out",
-                       folders[script, where]]  # fmt: skip
-            running.append(subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=sys.stderr))
-    failed, good = [child.wait() for child in running], True
-    section.head("three steps on nano", "loss, largest difference", "norm of the gradient, relative", "")
+                       work / f"{script}-{where}"]  # fmt: skip
+            running[script, where] = subprocess.Popen(
+                list(map(str, command)), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    for (script, where), process in running.items():
+        said = process.communicate()[1]
+        file = work / f"{script}-{where}" / "metrics.jsonl"
+        logs[script, where] = list(map(json.loads, file.read_text().splitlines())) if not process.returncode else []
+        print(said[-800:] if process.returncode else "", end="", file=sys.stderr)
+    section.head("three steps on nano", "losses, largest difference", "norm of the gradient", "")
     for script in STAGES:
-        rows = [[json.loads(line) for line in (folders[script, where] / "metrics.jsonl").read_text().splitlines()]
-                for where in ("cpu", device)] if not any(failed) else [[], []]  # fmt: skip
-        loss, norm = (max((abs(a[key] - b[key]) / (abs(a[key]) if key == "grad_norm" else 1) for a, b in zip(*rows)
-                           for key in a if key in keys), default=float("nan"))
-                      for keys in (("loss", "loss/policy_avg", "loss/value_avg"), ("grad_norm",)))  # fmt: skip
+        pairs = list(zip(logs[script, "cpu"], logs[script, device]))
+        loss, norm = (
+            max((abs(a[key] - b[key]) / max(least, abs(a[key])) for a, b in pairs for key in keys if key in a),
+                default=float("nan"))
+            for keys, least in ((("loss", "loss/policy_avg"), 1), (("grad_norm",), 1e-9)))  # fmt: skip
         fine = loss < 1e-3 and norm < 1e-2
         good &= fine
         section.row(f"{script} {device} fp32", f"{loss:.1e}", f"{norm:.1e}", "ok" if fine else "**FAILED**")
@@ -116,7 +120,7 @@ def main() -> None:
     def show(what: str, unit: str, command: list) -> float:
         found = report.once([sys.executable, *command], timeout=max(1, until - time.monotonic()))
         rate = found["amount"] / statistics.median(found["seconds"]) if found else float("nan")
-        section.row(what, f"{rate:,.4g} {unit}/s" if found else "failed, or out of time",
+        section.row(what, f"{report.number(rate)} {unit}/s" if found else "failed, or out of time",
                     f"{found.get('gpu_peak', 0):,.0f}" if found else "")  # fmt: skip
         return rate
 
@@ -154,7 +158,7 @@ def main() -> None:
         speed = machine.bandwidth(device)
         floor = 256 * speed / (size * read)
         section.row(f"floor of the memory, {speed / 1e9:,.0f} GB/s",
-                    f"{floor:,.4g} tokens/s, **reached {fast / floor:.0%}**", "")  # fmt: skip
+                    f"{floor:,.0f} tokens/s, **reached {fast / floor:.0%}**", "")  # fmt: skip
 
         flags = ["--task", "rng", "--model", model, "--out", work / "out", "--batch_size", 64, *where, *graph,
                  "--prefill", 0, "--eval_samples", 0]  # fmt: skip

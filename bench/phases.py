@@ -137,7 +137,7 @@ def main() -> None:
                     section.say("", f"**{name}, {dtype}**: failed")
                     continue
                 total = sum(seconds for seconds, _, _ in found["phases"].values())
-                section.say("", f"**{name}, {dtype}**: {found['amount'] / total:.3g} {unit}/s, peak "
+                section.say("", f"**{name}, {dtype}**: {report.number(found['amount'] / total)} {unit}/s, peak "
                             f"{found['peak']:,.0f} MB, {found['others']:.2f} cores used by others")  # fmt: skip
                 section.head("phase", "seconds", "share", "GFLOP", "floor, s", "floor / seconds")
                 rows = sorted(found["phases"].items(), key=lambda item: -item[1][0])

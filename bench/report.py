@@ -83,13 +83,18 @@ def alternate(sides: dict[str, list], rounds: int, env: dict) -> dict[str, dict]
             for side, found in runs.items() if found}  # fmt: skip
 
 
+def number(x: float) -> str:
+    """Return a number with three digits that count, or whole."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
 class Section:
     """What a script writes between its markers in docs/performance.md: lines of Markdown, printed as they come."""
 
     def __init__(self, script: str, args: argparse.Namespace):
         self.name, self.args, self.lines = Path(script).name, args, []
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        about = [found[1] if found else platform.processor(), f"{args.threads} threads",
+        about = [found[1] if found else platform.processor(), f"{args.threads} thread{'s' * (args.threads > 1)}",
                  f"torch {importlib.metadata.version('torch')}"]  # fmt: skip
         self.say(", ".join(about) + ", glibc told to keep freed memory (`--malloc`)" * args.malloc + ".")
 

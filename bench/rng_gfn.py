@@ -160,7 +160,7 @@ def main() -> None:
                      for side, python in pythons.items() if python}  # fmt: skip
             found = report.alternate(sides, args.rounds, report.environment(args))
             a, b = (found.get(side) for side in pythons)
-            cells = [f"{side['rate']:.3g}, {side['peak']:,.0f}" if side else "-" for side in (a, b)]
+            cells = [f"{report.number(side['rate'])}, {side['peak']:,.0f}" if side else "-" for side in (a, b)]
             ratios = [f"{b['rate'] / a['rate']:.2f}x", f"{b['peak'] / a['peak']:.2f}x"] if a and b else ["", ""]
             others = max((side["others"] for side in found.values()), default=0)
             section.row(shape, dtype, *cells, *ratios, f"{others:.2f}")

@@ -71,6 +71,9 @@ def main() -> None:
                      "step": [sys.executable, Path(__file__).parent / "ours.py", ROWS * LENGTH, args.steps,
                               "train_sft", *flags]}  # fmt: skip
             found = report.alternate(sides, args.rounds, report.environment(args))
+            if len(found) < 2:
+                section.row(dtype, *["failed"] * 6)
+                continue
             most, step = found["bound"], found["step"]
             section.row(dtype, *(f"{rate:,.0f}" for rate in most["rates"]), f"{most['rate']:,.0f}",
                         f"{step['rate']:,.0f}", f"**{step['rate'] / most['rate']:.0%}**",

@@ -69,7 +69,8 @@ def rows(section: report.Section, name: str, dtype: str, unit: str, peers: list,
             mine, theirs, ratios = found.get(label), found.get(peer), ["", ""]
             if mine and theirs:
                 ratios = [f"**{mine['rate'] / theirs['rate']:.2f}x**", f"{mine['peak'] / theirs['peak']:.2f}x"]
-            tell = [side and f"{side['rate']:.3g} {unit}/s, {side['peak']:,.0f} MB" for side in (theirs, mine)]
+            tell = [side and f"{report.number(side['rate'])} {unit}/s, {side['peak']:,.0f} MB"
+                    for side in (theirs, mine)]  # fmt: skip
             tell[0] = f"{peer}: {tell[0] or 'failed'}" if peer else "-"
             others = max((side["others"] for side in (mine, theirs) if side), default=0)
             section.row(", ".join(filter(None, [name, label])), dtype, tell[0], tell[1] or "failed", *ratios,

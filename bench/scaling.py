@@ -108,7 +108,7 @@ def main() -> None:
                     context = length if run is sft else PROMPT + length // 2
                     used = rate * machine.flops(SHAPES[size], context, 2 if run is sft else 1)
                     shares = [f"{used / most:.0%}" for most in (speed[size, dtype], peak) if most]
-                    section.row(label, dtype, f"{rate:,.4g}", f"{used / 1e9:,.0f} G: {shares[0]}", *shares[1:],
+                    section.row(label, dtype, report.number(rate), f"{used / 1e9:,.0f} G: {shares[0]}", *shares[1:],
                                 f"{found.get('gpu_peak', found['peak']):,.0f}", f"{found['others']:.2f}")  # fmt: skip
     section.close()
 

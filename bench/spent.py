@@ -17,7 +17,7 @@ from machine import bandwidth, product_seconds, wait
 from torch.utils._python_dispatch import TorchDispatchMode
 from work import Clock
 
-PRODUCTS = torch.ops.aten.mm.default, torch.ops.aten.addmm.default
+PRODUCTS = {torch.ops.aten.mm: 0, torch.ops.aten.addmm: 1}  # where the two factors are among the arguments
 
 
 class Products(TorchDispatchMode):
@@ -28,8 +28,8 @@ class Products(TorchDispatchMode):
         self.found = found
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in PRODUCTS:
-            a, b = args[-2:]
+        if (first := PRODUCTS.get(func.overloadpacket)) is not None:
+            a, b = args[first : first + 2]
             self.found((*a.shape, b.size(1), not a.is_contiguous(), not b.is_contiguous()))
         return func(*args, **(kwargs or {}))
 
