@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import report  # noqa: E402
 
 
 def main() -> None:
@@ -25,18 +28,23 @@ def main() -> None:
     p.add_argument("--n", type=int, default=64, help="responses a prompt")
     p.add_argument("--prompts", type=int, default=100)
     p.add_argument("--repeat", type=int, default=1)
+    report.flags(p)
     args = p.parse_args()
+    section = report.Section(__file__, args)
+    section.head("task", "reward", "responses", "seconds", "CPU seconds", "responses/s")
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(args.repeat):
             command = [sys.executable, ROOT / "sample_bon.py", "--task", args.task, "--reward", args.reward,
                        "--n", args.n, "--examples", args.prompts, "--out", Path(folder) / "bon",
                        "--overwrite"]  # fmt: skip
             before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           env=report.environment(args))  # fmt: skip
             wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
             used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(f"{args.n} x {args.prompts}: {wall:.1f} s, {used:.1f} s of processor time, "
-                  f"{args.n * args.prompts / wall:.0f} responses a second", flush=True)  # fmt: skip
+            section.row(args.task, args.reward, f"{args.n} x {args.prompts}", f"{wall:.1f}", f"{used:.1f}",
+                        f"{args.n * args.prompts / wall:.0f}")  # fmt: skip
+    section.close()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import report  # noqa: E402
 from work import memory, write_model, write_pairs  # noqa: E402
 
 COMMON = ["--steps", "3", "--batch_size", "8", "--max_response", "24", "--eval_fraction", "0.1", "--eval_every", "0",
@@ -75,13 +76,15 @@ def main() -> None:
     p.add_argument("--stages", default="sft,rm,dpo,ppo,gfn", help="which; ppo and gfn need rm, all need sft")
     p.add_argument("--rank", default="16,0", help="of the adapters, 0 = full fine-tuning")
     p.add_argument("--share", default="0,0.8", help="values of --freeze_layers")
+    report.flags(p)
     args = p.parse_args()
+    section = report.Section(__file__, args)
+    section.head("stage", "rank", "share frozen", "trained, M", "held, MB", "peak, MB", "CPU s a step")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / "base").mkdir()
         write_model(work / "base")
         write_pairs(work / "pairs.jsonl", 40, 24, 24)
-        print(f"{'':5} {'rank':>4} {'share':>5} {'trained, M':>10} {'held':>6} {'peak':>6} {'CPU s a step':>12}")
         for rank in args.rank.split(","):
             for share in args.share.split(","):
                 for name in args.stages.split(","):
@@ -91,12 +94,13 @@ def main() -> None:
                     flags += ["--reward", work / "rm"] if name in ("ppo", "gfn") else []
                     command = [sys.executable, __file__, "--child", f"train_{name}", *flags]
                     done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE,
-                                          stderr=subprocess.DEVNULL)  # fmt: skip
+                                          stderr=subprocess.DEVNULL, env=report.environment(args))  # fmt: skip
                     found = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"held"'))
-                    print(f"{name:5} {rank:>4} {share:>5} {found['trained'] / 1e6:10.1f} {found['held']:6.0f} "
-                          f"{found['peak']:6.0f} {found['seconds']:12.2f}", flush=True)  # fmt: skip
+                    section.row(name, rank, share, f"{found['trained'] / 1e6:.1f}", f"{found['held']:,.0f}",
+                                f"{found['peak']:,.0f}", f"{found['seconds']:.2f}")  # fmt: skip
                 for name in ("sft", "rm"):
                     shutil.rmtree(work / name, ignore_errors=True)
+    section.close()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python bench/gpu.py                            # on a machine with a card; transformers is used where it is there
     python bench/gpu.py --device cpu --shape tiny  # tries the script itself
 
-Checks: the GPU computes what the CPU computes; half precision, --compile and CUDA graphs what the plain path does.
+Checks, on nano: the GPU computes what the CPU computes, in samples, log-probs and the first steps of every stage; half
+precision, --compile and CUDA graphs compute what the plain path does. Exit code 1 where one does not.
 Measurements, each in a process of its own: full fine-tuning beside a nanoGPT-style loop (peers/plain_loop.py), decoding
 beside transformers and the floor that the memory's bandwidth sets, and a GFlowNet's steps on rng.
 """
@@ -24,140 +25,149 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
+import machine  # noqa: E402
+import report  # noqa: E402
 from work import SHAPES, write_model, write_pairs  # noqa: E402
 
 BUDGET = 9 * 60  # seconds, all in all
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}  # dense bf16 operations a second, published
+STAGES = {
+    "train_sft": [], "train_rm": ["--normalise", "2"], "train_dpo": [],
+    "train_ppo": ["--task", "rng"], "train_gfn": ["--task", "rng", "--prefill", "0", "--eval_samples", "0"],
+}  # fmt: skip
 
 
-def check(device: torch.device) -> list[str]:
-    """Return rows of how far other ways of computing are from fp32 on the CPU, on nano: log-probs and samples."""
+def check_passes(section: report.Section, device: torch.device) -> bool:
+    """Compare other ways of computing with fp32 on the CPU: log-probs of its samples, and samples."""
     from minalign import compilation, hub, precision
     from minalign.generate import generate, score
     from minalign.tasks import sentiment
     from minalign.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer.from_folder(hub.NANO)
+    tokenizer, cpu = Tokenizer.from_folder(hub.NANO), torch.device("cpu")
     prompts = torch.tensor([tokenizer.encode(sentiment.prompts("test", 1)[0])])
 
-    def run(where: torch.device, dtype: str, compiled: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def load(where: torch.device, dtype: str, compiled: bool):
         model = hub.from_pretrained("nano").eval()
         precision.place(model, dtype, where)
-        if compiled:
-            compilation.activate(model)
+        compilation.activate(model) if compiled else None
         noise = torch.Generator().manual_seed(1)
-        found = generate(model, prompts.to(where), tokenizer.eot, 64, 32, generator=noise)
-        told = score(model, prompts.to(where), tokens.to(where), mask.to(where), tokenizer.eot) if len(tokens) else None
-        return found, told
+        return model, generate(model, prompts.to(where), tokenizer.eot, 64, 32, generator=noise)
 
-    tokens = mask = torch.zeros(0)
-    plain, _ = run(torch.device("cpu"), "fp32", False)
-    tokens, mask = plain.tokens, plain.mask
-    _, expected = run(torch.device("cpu"), "fp32", False)
-    rows = []
+    def told(model) -> torch.Tensor:
+        given = (x.to(model.device) for x in (prompts, plain.tokens, plain.mask))
+        with torch.no_grad():
+            return score(model, *given, tokenizer.eot)[0].float().cpu()
+
+    model, plain = load(cpu, "fp32", False)
+    expected, good = told(model), True
+    section.head("nano", "log-probs, largest difference", "same samples", "")
     for dtype, compiled in (("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)):
         if dtype == "bf16" and not precision.has_bf16(device):
             continue
-        found, told = run(device, dtype, compiled)
-        same = (found.tokens.cpu() == tokens).all(1).float().mean().item()
-        far = (told[0].float().cpu() - expected[0]).abs()[mask].max().item()
-        rows.append(f"| {device.type} {dtype}{', --compile' * compiled} | {far:.1e} | {same:.0%} |")
-    return rows
+        model, found = load(device, dtype, compiled)
+        far, same = (told(model) - expected).abs().max().item(), (found.tokens.cpu() == plain.tokens).all(1)
+        fine = far < (1e-3 if dtype == "fp32" else 0.5) and (dtype == "bf16" or same.float().mean() > 0.9)
+        good &= fine
+        section.row(f"{device.type} {dtype}{', --compile' * compiled}", f"{far:.1e}", f"{same.float().mean():.0%}",
+                    "ok" if fine else "**FAILED**")  # fmt: skip
+    return good
 
 
-def timed(command: list, until: float) -> dict | None:
-    """Run a benchmark in a process of its own; return what it prints, None where it fails or the time is up."""
-    try:
-        done = subprocess.run(list(map(str, command)), text=True, capture_output=True,
-                              timeout=max(1, until - time.monotonic()))  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return None
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"amount"')]
-    if not lines:
-        print(done.stderr[-500:], file=sys.stderr)
-        return None
-    found = json.loads(lines[-1])
-    return found | {"rate": found["amount"] / statistics.median(found["seconds"])}
-
-
-def bandwidth(device: torch.device) -> float:
-    """Return bytes a second that the memory delivers: a copy, read and written."""
-    x = torch.empty(2**28 if device.type == "cuda" else 2**24, dtype=torch.float32, device=device)
-    y, times = torch.empty_like(x), []
-    for _ in range(8):
-        torch.cuda.synchronize() if x.is_cuda else None
-        began = time.perf_counter()
-        y.copy_(x)
-        torch.cuda.synchronize() if x.is_cuda else None
-        times.append(time.perf_counter() - began)
-    return 2 * x.numel() * 4 / statistics.median(times)
+def check_stages(section: report.Section, device: str, work: Path) -> bool:
+    """Compare three steps of each stage on nano with those on the CPU: losses and norms of gradients."""
+    data, held = write_pairs(work / "few", 32, 8, 16), write_pairs(work / "few-held", 2, 8, 16)
+    common = ["--steps", "3", "--eval_every", "0", "--no-plot", "--dtype", "fp32"]
+    running, logs, good = {}, {}, True
+    for script, flags in STAGES.items():  # all at once: they are small
+        own = [] if "--task" in flags else ["--data", data, "--eval_data", held, "--batch_size", 8]
+        for where in {"cpu", device}:
+            command = [sys.executable, ROOT / f"{script}.py", *common, *flags, *own, "--device", where, "--out",
+                       work / f"{script}-{where}"]  # fmt: skip
+            running[script, where] = subprocess.Popen(
+                list(map(str, command)), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    for (script, where), process in running.items():
+        said = process.communicate()[1]
+        file = work / f"{script}-{where}" / "metrics.jsonl"
+        logs[script, where] = list(map(json.loads, file.read_text().splitlines())) if not process.returncode else []
+        print(said[-800:] if process.returncode else "", end="", file=sys.stderr)
+    section.head("three steps on nano", "losses, largest difference", "norm of the gradient", "")
+    for script in STAGES:
+        pairs = list(zip(logs[script, "cpu"], logs[script, device]))
+        loss, norm = (
+            max((abs(a[key] - b[key]) / max(least, abs(a[key])) for a, b in pairs for key in keys if key in a),
+                default=float("nan"))
+            for keys, least in ((("loss", "loss/policy_avg"), 1), (("grad_norm",), 1e-9)))  # fmt: skip
+        fine = loss < 1e-3 and norm < 1e-2
+        good &= fine
+        section.row(f"{script} {device} fp32", f"{loss:.1e}", f"{norm:.1e}", "ok" if fine else "**FAILED**")
+    return good
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     p.add_argument("--shape", default="gpt2", choices=SHAPES)
+    report.flags(p)
     args = p.parse_args()
     cuda, until = args.device == "cuda", time.monotonic() + BUDGET
     if cuda and not torch.cuda.is_available():
         sys.exit("bench/gpu.py: torch finds no GPU\nuse --device cpu --shape tiny to try the script")
-    device = torch.device(args.device)
-    name = torch.cuda.get_device_name() if cuda else "CPU"
-    print(f"{name}, torch {torch.__version__}\n\n| nano | log-probs, largest difference | same samples |")
-    print("|---|---|---|", *check(device), sep="\n", flush=True)
-
+    device, section = torch.device(args.device), report.Section(__file__, args)
+    section.say(torch.cuda.get_device_name() if cuda else "No GPU: the script is being tried.")
     rows, length, steps = (16, 1024, 24) if cuda else (2, 64, 3)
     where, graph, dtype = ["--device", args.device], ["--compile"] * cuda, "bf16" if cuda else "fp32"
-    print("\n| measurement | rate | peak GPU memory, MB |\n|---|---|---|")
 
-    def show(what: str, unit: str, found: dict | None) -> float:
-        if found is None:
-            print(f"| {what} | failed, or out of time | |", flush=True)
-            return float("nan")
-        print(f"| {what} | {found['rate']:,.4g} {unit}/s | {found.get('gpu_peak', 0):,.0f} |", flush=True)
-        return found["rate"]
+    def show(what: str, unit: str, command: list) -> float:
+        found = report.once([sys.executable, *command], timeout=max(1, until - time.monotonic()))
+        rate = found["amount"] / statistics.median(found["seconds"]) if found else float("nan")
+        section.row(what, f"{report.number(rate)} {unit}/s" if found else "failed, or out of time",
+                    f"{found.get('gpu_peak', 0):,.0f}" if found else "")  # fmt: skip
+        return rate
 
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
+        good = check_passes(section, device) & check_stages(section, args.device, work)
         (work / "model").mkdir()
         model, shape = write_model(work / "model", args.shape), SHAPES[args.shape]
         data, held = write_pairs(work / "data", rows * (steps + 2), 1, length - 2), write_pairs(work / "held", 2, 1, 4)
+        section.head("measurement", "rate", "peak GPU memory, MB")
         common = ["--model", model, "--data", data, "--eval_data", held, "--out", work / "out", *where]
         flags = ["--lora_rank", 0, "--batch_size", rows, "--max_response", length - 1, "--dtype", dtype, *graph]
-        ours = show(f"SFT, all weights, {dtype}" + ", --compile" * cuda, "tokens", timed(
-            [sys.executable, HERE / "ours.py", rows * length, steps, "train_sft", *common, *flags], until))  # fmt: skip
-        peer = show("the same by a nanoGPT-style loop", "tokens", timed([
-            sys.executable, HERE / "peers" / "plain_loop.py", model, rows, length, steps,
-            *([] if cuda else ["--cpu"])], until))  # fmt: skip
-        weights = 12 * shape["n_layer"] * shape["n_embd"] ** 2 + shape["vocab_size"] * shape["n_embd"]
-        flops = 6 * weights + 12 * shape["n_layer"] * shape["n_embd"] * length  # a token, forward and backward
-        peak = next((x for card, x in PEAKS.items() if card in name), None)
-        used = f"; {ours * flops / peak:.1%} of the card's peak" if peak else ""
-        print(f"| ratio | {ours / peer:.2f}x{used} | |")
+        ours = show(f"SFT, all weights, {rows} x {length}, {dtype}" + ", --compile" * cuda, "tokens", [
+            HERE / "ours.py", rows * length, steps, "train_sft", *common, *flags])  # fmt: skip
+        peer = show("the same by a nanoGPT-style loop", "tokens", [
+            HERE / "peers" / "plain_loop.py", model, rows, length, steps, *["--cpu"] * (not cuda)])  # fmt: skip
+        needed, most = machine.flops(shape, length, passes=3), machine.peak(device)
+        used = f"; {ours * needed / most:.1%} of the card's peak, the loop {peer * needed / most:.1%}" if most else ""
+        section.row("ratio", f"**{ours / peer:.2f}x**{used}", "")
 
         new = 111 if cuda else 8  # 17 + 111 = 128
         half, on = ["--bf16"] * cuda, ["--cuda"] * cuda
-        fast = show(f"decoding, 256 x {new}" + ", --compile" * cuda, "tokens", timed(
-            [sys.executable, HERE / "sampling.py", model, new, 4, *half, *graph, *on], until))  # fmt: skip
-        show("decoding, plain", "tokens", timed(
-            [sys.executable, HERE / "sampling.py", model, new, 3, *half, *on], until))  # fmt: skip
+        fast = show(f"decoding, 256 x {new}" + ", --compile" * cuda, "tokens",
+                    [HERE / "sampling.py", model, new, 4, *half, *graph, *on])  # fmt: skip
+        show("decoding, plain", "tokens", [HERE / "sampling.py", model, new, 3, *half, *on])
         if importlib.util.find_spec("transformers"):
-            slow = show("decoding, transformers", "tokens", timed(
-                [sys.executable, HERE / "peers" / "generate.py", model, new, 3, *half, *on], until))  # fmt: skip
-            print(f"| ratio | {fast / slow:.2f}x | |")
+            slow = show("decoding, transformers", "tokens",
+                        [HERE / "peers" / "generate.py", model, new, 3, *half, *on])  # fmt: skip
+            section.row("ratio", f"**{fast / slow:.2f}x**", "")
         else:
-            print("| decoding, transformers | not installed | |")
+            section.row("decoding, transformers", "not installed", "")
         # A step reads all weights once, and of each row the keys and values so far: half of the way on average.
         size = 2 if cuda else 4
-        step = size * weights + size * 2 * shape["n_layer"] * shape["n_embd"] * (17 + 256 * new / 2)
-        floor = 256 * bandwidth(device) / step
-        print(f"| floor of the memory's bandwidth | {floor:,.4g} tokens/s, reached {fast / floor:.0%} | |", flush=True)
+        read = sum(machine.weights(shape)) + 2 * shape["n_layer"] * shape["n_embd"] * (17 + 256 * new / 2)
+        speed = machine.bandwidth(device)
+        floor = 256 * speed / (size * read)
+        section.row(f"floor of the memory, {speed / 1e9:,.0f} GB/s",
+                    f"{floor:,.0f} tokens/s, **reached {fast / floor:.0%}**", "")  # fmt: skip
 
-        flags = ["--task", "rng", "--model", model, "--out", work / "out", "--batch_size", 64, *where, *graph]
-        found = timed([sys.executable, HERE / "ours.py", 1, 40 if cuda else 3, "train_gfn", *flags, "--prefill",
-                       0, "--eval_samples", 0], until)  # fmt: skip
-        rate = show("GFN on rng, 64 responses a step", "steps", found)
-        print(f"| 2,560 such steps | {2560 / rate:.0f} s | |")
+        flags = ["--task", "rng", "--model", model, "--out", work / "out", "--batch_size", 64, *where, *graph,
+                 "--prefill", 0, "--eval_samples", 0]  # fmt: skip
+        rate = show("GFN on rng, 64 responses a step", "steps",
+                    [HERE / "ours.py", 1, 100 if cuda else 3, "train_gfn", *flags])  # fmt: skip
+        section.row("2,560 such steps", f"**{2560 / rate:.0f} s**", "")
+    section.say("", f"{BUDGET + time.monotonic() - until:.0f} s in all.")
+    section.close()
+    sys.exit(not good)
 
 
 if __name__ == "__main__":

@@ -17,22 +17,22 @@ Check: at reward temperature 1 a fresh adapter is already optimal, so the first 
 """
 
 import argparse
-import json
-import os
+import functools
 import statistics
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-SHAPES = {
-    "gpt2": dict(n_layer=12, n_head=12, n_embd=768, n_positions=1024, vocab_size=50257),
-    "nano": dict(n_layer=4, n_head=4, n_embd=192, n_positions=512, vocab_size=2657),
-}
+
+import report  # noqa: E402
+import work  # noqa: E402
+
+SHAPES = work.SHAPES | {"nano": dict(n_layer=4, n_head=4, n_embd=192, n_positions=512, vocab_size=2657)}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 N, LENGTH, STOP, RANK = 8, 30, 13, 64
 PROMPT, FORBIDDEN = 35, list(range(1000, 1149))
@@ -45,12 +45,13 @@ def ours(shape: dict, dtype: torch.dtype, prompts: torch.Tensor):
     from minalign.generate import generate, score
     from minalign.model import GPT2, GPT2Config
 
-    model = GPT2(GPT2Config(**shape))
+    model = GPT2(GPT2Config(**shape)).to(prompts.device)
     model.compute_in(dtype)
     lora.add_adapter(model, rank=RANK, targets=TARGETS)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-    states = (torch.arange(LENGTH + 1) >= 1).expand(N, -1)  # where a sentence may end: not before its first token
-    zero = torch.zeros(N, 1)
+    # Where a sentence may end: not before its first token.
+    states = (torch.arange(LENGTH + 1, device=prompts.device) >= 1).expand(N, -1)
+    zero = torch.zeros(N, 1, device=prompts.device)
 
     def step(temperature: float) -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -138,30 +139,28 @@ def reference(shape: dict, prompts: torch.Tensor):
     return step
 
 
-def memory_mb(field: str) -> float:
-    """Return VmRSS, what this process occupies, or VmHWM, the most that it ever has."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
-def worker(side: str, dtype: str, shape: str, prompts: int, runs: int) -> None:
-    """Time `runs` steps of one side after one to warm up; print a JSON line."""
+def make(side: str, shape: str, dtype: str, device: torch.device, prompts: int = 4) -> Callable:
+    """Return a function that does one optimizer step of a side; the reference's runs on the CPU, in fp32."""
     torch.manual_seed(0)
-    ids = torch.randint(14, 1000, (prompts, PROMPT))
+    ids = torch.randint(14, 1000, (prompts, PROMPT)).to(device)
     step = ours(SHAPES[shape], DTYPES[dtype], ids) if side == "ours" else reference(SHAPES[shape], ids)
-    before = memory_mb("VmRSS")
-    first, seconds, cpu = step(1.0), [], []
+    return functools.partial(step, 0.8)
+
+
+def worker(side: str, shape: str, dtype: str, prompts: int, runs: int) -> None:
+    """Time `runs` steps of one side after one to warm up; print a line of JSON."""
+    step = make(side, shape, dtype, torch.device("cpu"), prompts)
+    before, clock, cpu = work.memory("VmRSS"), work.Clock(), []
+    first = step.func(1.0)
     if abs(first) > 1e-4:
         sys.exit(f"the policy is the base, so the loss should be 0; found {first:g}")
+    clock.tick()
     for _ in range(runs):
-        start = time.perf_counter(), time.process_time()
-        step(0.8)
-        seconds.append(time.perf_counter() - start[0])
-        cpu.append(time.process_time() - start[1])
-    peak = memory_mb("VmHWM")
-    print(json.dumps({"side": side, "dtype": dtype, "shape": shape, "prompts": prompts, "seconds": seconds,
-                      "cpu_seconds": cpu, "added_mb": peak - before, "peak_mb": peak, "first_loss": first,
-                      "threads": torch.get_num_threads(), "torch": torch.__version__}), flush=True)  # fmt: skip
+        start = time.process_time()
+        step()
+        clock.tick()
+        cpu.append(time.process_time() - start)
+    clock.report(1, added=work.memory("VmHWM") - before, cpu=statistics.median(cpu))
 
 
 def main() -> None:
@@ -170,36 +169,28 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4, help="prompts an optimizer step")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=list(DTYPES),
                         help="of ours; the reference runs in fp32")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="processes a side; the sides alternate")
+    parser.add_argument("--rounds", type=int, default=2, help="processes a side; the sides alternate")
     parser.add_argument("--runs", type=int, default=2, help="timed steps a process")
-    parser.add_argument("--worker", nargs=2, metavar=("SIDE", "DTYPE"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, metavar=("SIDE", "SHAPE", "DTYPE"), help=argparse.SUPPRESS)
+    report.flags(parser)
     args = parser.parse_args()
     if args.worker:
-        return worker(*args.worker, args.shape, args.prompts, args.runs)
-    rows = {side: [] for side in [("reference", "fp32"), *(("ours", dtype) for dtype in args.dtypes)]}
-    for _ in range(args.rounds):
-        for side in rows:
-            command = [sys.executable, __file__, "--worker", *side, "--shape", args.shape,
-                       "--prompts", str(args.prompts), "--runs", str(args.runs)]  # fmt: skip
-            out = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-            if out.returncode:
-                sys.exit(f"{' '.join(side)} failed:\n{out.stderr[-2000:]}")
-            rows[side].append(json.loads(out.stdout.splitlines()[-1]))
-            print(out.stdout.splitlines()[-1], flush=True)
-
-    # Of memory the median too: it depends on when the allocator gives pages back.
-    found = {side: [statistics.median(x for row in its for x in row[key]) for key in ("seconds", "cpu_seconds")]
-             + [statistics.median(row[key] for row in its) for key in ("added_mb", "peak_mb")]
-             for side, its in rows.items()}  # fmt: skip
-    print(f"\n{'':26} {'s/step':>8} {'CPU s/step':>11} {'added, MB':>10} {'process, MB':>12}   "
-          f"medians of {args.rounds} x {args.runs}")  # fmt: skip
-    for side, (seconds, cpu, added, peak) in found.items():
-        print(f"{' '.join(side):26} {seconds:8.3f} {cpu:11.3f} {added:10.0f} {peak:12.0f}")
-    b = found["reference", "fp32"]
-    for dtype in args.dtypes:
-        a = found["ours", dtype]
-        print(f"{f'ours {dtype} : reference':26} {b[0] / a[0]:7.2f}x {b[1] / a[1]:10.2f}x "
-              f"{a[2] / b[2]:9.2f}x {a[3] / b[3]:11.2f}x")  # fmt: skip
+        return worker(*args.worker, args.prompts, args.runs)
+    section, peer = report.Section(__file__, args), report.peers_python()
+    section.say(f"{args.prompts} prompts a step; ratios to the reference in brackets.")
+    section.head("side", "steps/s", "CPU s a step", "a step adds, MB", "process peak, MB", "others")
+    command = [__file__, "--prompts", args.prompts, "--runs", args.runs, "--worker"]
+    sides = {"reference's step, fp32": [peer, *command, "reference", args.shape, "fp32"]} if peer else {}
+    sides |= {f"ours, {dtype}": [sys.executable, *command, "ours", args.shape, dtype] for dtype in args.dtypes}
+    found = report.alternate(sides, args.rounds, report.environment(args))
+    base = found.get("reference's step, fp32")
+    for side, it in found.items():
+        cells = []
+        for key, form in (("rate", ".3g"), ("cpu", ".3g"), ("added", ",.0f"), ("peak", ",.0f")):
+            ratio = f" ({it[key] / base[key]:.2f}x)" if base and it is not base else ""
+            cells.append(f"{it[key]:{form}}{ratio}")
+        section.row(side, *cells, f"{it['others']:.2f}")
+    section.close()
 
 
 if __name__ == "__main__":

@@ -1,38 +1,58 @@
 """Time the optimizer steps of one of our scripts: `python bench/ours.py AMOUNT STEPS SCRIPT FLAGS...`, see run.py.
 
 The script runs as a user starts it, without evaluations and checkpoints; it ends after STEPS steps. With STEPS negative
-the time counts from the start of the run to the end of step -STEPS, as one: what is computed once is part of it.
+the time counts from the start of the first step to the end of step -STEPS, as one.
+By torchrun the amount is that of all processes, the memory that of the first.
 """
 
 import contextlib
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from work import Clock  # noqa: E402
 
+from minalign import dist  # noqa: E402
 from minalign.run import Run  # noqa: E402
 
 
-def main(amount: str, steps: str, script: str, *flags: str) -> None:
-    clock, wanted, start = Clock(), abs(int(steps)), Run.start
+def steps_of(script: str, flags: list[str], most: int, ended: Callable[[], bool], started=lambda: None) -> None:
+    """Run a script; call `started` before its first step, `ended` after each step until that returns True."""
 
-    def started(self, *args, **settings):
-        start(self, *args, **settings)
-        clock.began = time.perf_counter()
+    def loop(self, rescue=None):
+        started()
+        return contextlib.nullcontext()
 
     def logged(self, *args, **more):
-        if clock.tick() == wanted:
-            clock.report(float(amount), whole=int(steps) < 0)
+        if ended():
             raise SystemExit
 
-    Run.start, Run.log, Run.save = started, logged, lambda self, *args: None
-    Run.graceful_signals = lambda self, rescue=None: contextlib.nullcontext()
-    always = ["--eval_every", "0", "--save_every", "0", "--no-plot", "--overwrite", "--steps", str(wanted + 1)]
-    importlib.import_module(script).main([*flags, *always])
+    Run.graceful_signals, Run.log, Run.save = loop, logged, lambda self, *args: None
+    always = ["--eval_every", "0", "--save_every", "0", "--no-plot", "--overwrite", "--steps", str(most + 1)]
+    dist.start()
+    try:
+        importlib.import_module(script).main([*flags, *always])
+    finally:
+        dist.stop()
+
+
+def main(amount: str, steps: str, script: str, *flags: str) -> None:
+    clock, wanted = Clock(), abs(int(steps))
+
+    def ended() -> bool:
+        over = clock.tick() == wanted
+        if over:
+            clock.report(float(amount), whole=int(steps) < 0)
+        return over
+
+    def started() -> None:
+        clock.began = time.perf_counter()
+
+    steps_of(script, list(flags), wanted, ended, started)
 
 
 if __name__ == "__main__":

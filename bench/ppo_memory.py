@@ -2,7 +2,7 @@
 
     python bench/ppo_memory.py                     # SFT, RM, PPO as the scripts run; a few minutes on two cores
 
-Each stage runs as its script, in a process of its own, on 32 records of 32 + 32 tokens, in micro-batches of 4, LoRA
+Each stage runs as its script, in a process of its own, on 32 records of 32 + 32 tokens, in micro-batches, LoRA
 r = 16, fp32. PPO holds a policy, its reference, a value network and a reward model; sharing, they are one copy of the
 weights and three adapters. "RM apart" gives the reward model a base of another name, and so its own copy.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import report  # noqa: E402
 from work import write_model, write_pairs  # noqa: E402
 
 
@@ -24,7 +25,11 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--steps", type=int, default=2, help="optimizer steps a stage")
     p.add_argument("--folder", default="", help="where to work; default a temporary folder")
+    p.add_argument("--micro_batch", type=int, default=4)
+    report.flags(p)
     args = p.parse_args()
+    section = report.Section(__file__, args)
+    section.say(f"Micro-batches of {args.micro_batch}.")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.folder or temporary)
         for seed, name in enumerate(("base", "other")):
@@ -36,10 +41,11 @@ def main() -> None:
         def run(name: str, script: str, base: str, *flags: str) -> dict:
             out = work / name
             command = [sys.executable, ROOT / script, "--model", work / base, "--data", work / "pairs.jsonl",
-                       "--out", out, "--overwrite", "--steps", args.steps, "--batch_size", 32, "--micro_batch", 4,
-                       "--eval_fraction", 0.5, "--max_response", 32, "--eval_every", 0,
-                       "--dtype", "fp32", "--no-plot", *flags]  # fmt: skip
-            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                       "--out", out, "--overwrite", "--steps", args.steps, "--batch_size", 32,
+                       "--micro_batch", args.micro_batch, "--eval_fraction", 0.5, "--max_response", 32,
+                       "--eval_every", 0, "--dtype", "fp32", "--no-plot", *flags]  # fmt: skip
+            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           env=report.environment(args))  # fmt: skip
             return json.loads((out / "result.json").read_text())
 
         few = ("--eval_examples", "4", "--eval_samples", "1", "--samples_per_prompt", "1")
@@ -50,9 +56,11 @@ def main() -> None:
             "PPO, one backbone": run("ppo", "train_ppo.py", "base", "--reward", str(work / "rm"), *few),
             "PPO, RM apart": run("ppo_other", "train_ppo.py", "base", "--reward", str(work / "rm_other"), *few),
         }
+        section.head("stage", "peak, MB", "of SFT's")
         for name, result in found.items():
-            print(f"{name:18} {result['peak_memory_mb']:7.0f} MB peak, "
-                  f"{result['peak_memory_mb'] / found['SFT']['peak_memory_mb']:.2f} of SFT's")  # fmt: skip
+            peak = result["peak_memory_mb"]
+            section.row(name, f"{peak:,.0f}", f"{peak / found['SFT']['peak_memory_mb']:.2f}")
+    section.close()
 
 
 if __name__ == "__main__":

@@ -12,34 +12,32 @@ peak memory is each one's own), and the ratio of medians counts. Random weights 
 """
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-SHAPES = {
-    "gpt2": dict(n_layer=12, n_head=12, n_embd=768, n_positions=1024, vocab_size=50257),
-    "nano": dict(n_layer=4, n_head=4, n_embd=192, n_positions=512, vocab_size=2657),
-}
+sys.path.insert(0, str(ROOT))
+
+import report  # noqa: E402
+import work  # noqa: E402
+
+SHAPES = work.SHAPES | {"nano": dict(n_layer=4, n_head=4, n_embd=192, n_positions=512, vocab_size=2657)}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PROMPT, NUMBERS, STOP, MAX_LEN, ROWS = list(range(300, 314)), range(400, 501), 0, 5, 64
 
 
-def ours(shape: dict, dtype: torch.dtype):
+def ours(shape: dict, dtype: torch.dtype, device: torch.device):
     """Return a function that does one optimizer step as train_gfn.py does."""
-    sys.path.insert(0, str(ROOT))
     import train_gfn
     from minalign import lora, losses
     from minalign.generate import StopRule, prefix_logprobs
     from minalign.model import GPT2, GPT2Config
     from minalign.tasks.rng import Condition
 
-    model = GPT2(GPT2Config(**shape))
+    model = GPT2(GPT2Config(**shape)).to(device)
     model.compute_in(dtype)
     lora.add_adapter(model, rank=16, targets=("attn.c_attn",))
     cfg = train_gfn.Config(task="rng", reward="target", tempered=0.0)
@@ -48,11 +46,12 @@ def ours(shape: dict, dtype: torch.dtype):
     condition.log_pmf, condition.log_beginning = {(n,): -4.6 for n in NUMBERS}, {}
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-4)
-    prompts, rule, noise = torch.tensor([PROMPT]), StopRule(STOP, MAX_LEN, 1), torch.Generator().manual_seed(0)
+    prompts, noise = torch.tensor([PROMPT], device=device), torch.Generator().manual_seed(0)
+    rule = StopRule(STOP, MAX_LEN, 1)
 
     def step():
         samples = train_gfn.behave(model, prompts, None, rule, ROWS, 0, cfg, noise, 1.0)
-        t, lengths = torch.arange(MAX_LEN + 1), samples.lengths
+        t, lengths = torch.arange(MAX_LEN + 1, device=device), samples.lengths
         can_end = (t >= 1) & (t <= lengths[:, None])
         log_p = prefix_logprobs(model, rule, prompts, None, samples.tokens, samples.mask, lengths)
         g = torch.where(can_end, condition.log_reward(samples.tokens, lengths) - log_p, 0)
@@ -124,68 +123,48 @@ def reference(shape: dict, dtype: torch.dtype):
     return step
 
 
-def worker(side: str, shape: str, dtype: str, runs: int) -> None:
-    """Time `runs` steps of one side after one to warm up; print a JSON line."""
+def make(side: str, shape: str, dtype: str, device: torch.device) -> Callable:
+    """Return a function that does one optimizer step of a side; the reference's runs on the CPU."""
     torch.manual_seed(0)
-    step = {"ours": ours, "reference": reference}[side](
-        SHAPES[shape], {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
-    )
-    step()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
+    more = [device] if side == "ours" else []
+    return {"ours": ours, "reference": reference}[side](SHAPES[shape], DTYPES[dtype], *more)
+
+
+def worker(side: str, shape: str, dtype: str, runs: int) -> None:
+    """Time `runs` steps of one side after one to warm up; print a line of JSON."""
+    step, clock = make(side, shape, dtype, torch.device("cpu")), work.Clock()
+    for _ in range(runs + 1):
         step()
-        seconds.append(time.perf_counter() - start)
-    peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print(
-        json.dumps(
-            {
-                "seconds": seconds,
-                "peak_mb": int(peak) / 1024,
-                "threads": torch.get_num_threads(),
-                "torch": torch.__version__,
-            }
-        )
-    )
+        clock.tick()
+    clock.report(1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shapes", nargs="+", default=["gpt2", "nano"], choices=list(SHAPES))
-    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
-    parser.add_argument("--rounds", type=int, default=3, help="processes a side; the sides alternate")
+    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=list(DTYPES))
+    parser.add_argument("--rounds", type=int, default=2, help="processes a side; the sides alternate")
     parser.add_argument("--runs", type=int, default=3, help="timed steps a process")
     parser.add_argument("--worker", nargs=3, metavar=("SIDE", "SHAPE", "DTYPE"), help=argparse.SUPPRESS)
+    report.flags(parser)
     args = parser.parse_args()
     if args.worker:
         return worker(*args.worker, args.runs)
-    print(
-        f"{'shape':6} {'dtype':5} {'side':10} {'steps/s':>9} {'peak MB':>8}   (median of {args.rounds} x {args.runs})"
-    )
+    section, pythons = report.Section(__file__, args), {"reference": report.peers_python(), "ours": sys.executable}
+    section.head("shape", "dtype", "reference: steps/s, peak MB", "ours", "speed", "memory", "others")
     for shape in args.shapes:
         for dtype in args.dtypes:
             if shape == "nano" and dtype == "bf16":
                 continue  # nano always runs in fp32
-            seconds, peak = {"reference": [], "ours": []}, {}
-            for _ in range(args.rounds):
-                for side in seconds:
-                    command = [sys.executable, __file__, "--runs", str(args.runs), "--worker", side, shape, dtype]
-                    out = subprocess.run(
-                        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-                    )
-                    if out.returncode:
-                        sys.exit(f"{side} failed:\n{out.stderr[-2000:]}")
-                    row = json.loads(out.stdout.splitlines()[-1])
-                    seconds[side] += row["seconds"]
-                    peak[side] = max(peak.get(side, 0), row["peak_mb"])
-            rate = {side: 1 / statistics.median(values) for side, values in seconds.items()}
-            for side in seconds:
-                print(f"{shape:6} {dtype:5} {side:10} {rate[side]:9.3f} {peak[side]:8.0f}", flush=True)
-            print(
-                f"{shape:6} {dtype:5} {'ratio':10} {rate['ours'] / rate['reference']:8.2f}x "
-                f"{peak['ours'] / peak['reference']:7.2f}x",
-                flush=True,
-            )
+            sides = {side: [python, __file__, "--runs", args.runs, "--worker", side, shape, dtype]
+                     for side, python in pythons.items() if python}  # fmt: skip
+            found = report.alternate(sides, args.rounds, report.environment(args))
+            a, b = (found.get(side) for side in pythons)
+            cells = [f"{report.number(side['rate'])}, {side['peak']:,.0f}" if side else "-" for side in (a, b)]
+            ratios = [f"{b['rate'] / a['rate']:.2f}x", f"{b['peak'] / a['peak']:.2f}x"] if a and b else ["", ""]
+            others = max((side["others"] for side in found.values()), default=0)
+            section.row(shape, dtype, *cells, *ratios, f"{others:.2f}")
+    section.close()
 
 
 if __name__ == "__main__":

@@ -1,116 +1,118 @@
 """Speed and memory beside the peers, both sides in one run: the tables of docs/performance.md.
 
     bash bench/peers/setup.sh                      # trl and transformers, once; without them only our side is timed
-    python bench/run.py                            # 124M shape; about an hour on two quiet cores
-    python bench/run.py --cases sft,dpo --dtypes bf16 --write      # puts its table into docs/performance.md
+    python bench/run.py                            # 124M shape; half an hour on two quiet cores
+    python bench/run.py --cases sft,dpo --dtypes bf16 --malloc --write
+    python bench/run.py --all --write              # this, and all other benchmarks of the processor after it
 
 Sides alternate, each in processes of their own with the same threads, allocator settings, weights, number format and
 LoRA (c_attn, rank 16). The first step of a process does not count; of the others the median does. "others" is how many
-cores other programs kept busy meanwhile: above a quarter, repeat. The peers' side stands in bench/peers/.
+cores other programs kept busy meanwhile: above a quarter, repeat. The peers' side stands in bench/peers/; the GFN steps
+have scripts of their own, rng_gfn.py and next_sentence_gfn.py.
 """
 
 import argparse
-import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
+import report  # noqa: E402
 from work import SHAPES, write_model, write_pairs  # noqa: E402
 
-PEERS = Path(os.environ.get("MINALIGN_PEERS") or Path.home() / ".cache" / "minalign-peers")
-BEGIN, END = "<!-- bench/run.py -->", "<!-- end of bench/run.py -->"
 ALL = "--lora_rank 16 --lora_targets attn.c_attn".split()
 PPO = """--batch_size 32 --samples_per_prompt 1 --micro_batch 8 --epochs 4 --max_response 32 --eval_examples 1
          --eval_samples 1 --missing_stop_penalty 0""".split()
 PAIRS = ["--batch_size", "8", "--max_response", "64"]
-# name: (unit, tokens of prompt and response, peer's script and flags, what a step of ours does, our script and flags)
+OTHERS = "rng_gfn next_sentence_gfn phases roofline startup scaling ppo_memory freeze bon".split()
+
+
+@dataclass
+class Case:
+    """What both sides do in optimizer steps of a script."""
+
+    unit: str
+    amount: int  # of units a step
+    tokens: tuple[int, int]  # of a prompt and a response
+    peers: dict[str, list]  # {what it is: script of peers/ and its flags}
+    ours: dict[str, list]  # {what is special: our script and its flags}
+    steps: int = 0  # 0 = --steps
+    whole: bool = False  # time all of them together, with what is computed once
+    pairs: dict[str, int] = field(default_factory=dict)  # {side: different records}; else each step has new ones
+
+
 CASES = {
-    "sft": ("tokens", (63, 64), ["sft.py"], 8 * 128, ["train_sft", "--batch_size", "8", "--max_response", "65"]),
-    "rm": ("pairs", (32, 63), ["rm.py"], 8, ["train_rm", *PAIRS, "--normalise", "2"]),
-    "dpo": ("pairs", (32, 63), ["dpo.py"], 8, ["train_dpo", *PAIRS]),
-    # 32 pairs, from the start of the run on: the reference's log-probs are part of it, once.
-    "dpo, 3 epochs": ("pairs", (32, 63), ["dpo.py", "--cached", "--whole"], 96, ["train_dpo", *PAIRS]),
-    "ppo, head on the policy": ("episodes", (32, 32), ["ppo.py"], 32, ["train_ppo", *PPO, "--critic", "shared"]),
-    "ppo, value network": ("episodes", (32, 32), ["ppo.py"], 32, ["train_ppo", *PPO, "--critic", "separate"]),
-}
+    "sft": Case("tokens", 8 * 128, (63, 64), {"trl": ["sft.py"]},
+                {"": ["train_sft", "--batch_size", "8", "--max_response", "65", "--loss_on", "all"]}),
+    "rm": Case("pairs", 8, (32, 63), {"trl": ["rm.py"]}, {"": ["train_rm", *PAIRS, "--normalise", "2"]}),
+    # Three passes over 16 pairs; on the fly: one over 48, whose log-probs under the reference are all new.
+    "dpo, 3 epochs": Case(
+        "pairs", 8, (32, 63), {"trl": ["dpo.py", "--whole"], "trl, cached": ["dpo.py", "--whole", "--cached"]},
+        {"": ["train_dpo", *PAIRS], "on the fly": ["train_dpo", *PAIRS]}, 6, True,
+        {"trl": 16, "trl, cached": 16, "": 16, "on the fly": 48}),
+    "ppo": Case("episodes", 32, (32, 32), {"trl 1.12": ["ppo.py"]},
+                {"value head on the policy": ["train_ppo", *PPO, "--critic", "shared"],
+                 "value network": ["train_ppo", *PPO, "--critic", "separate"]}, 3),
+}  # fmt: skip
 
 
-def once(command: list, env: dict) -> dict | None:
-    """Run one side in a process of its own; return what it prints, with the cores that others used."""
-    began, busy = time.perf_counter(), cpu()
-    done = subprocess.run(list(map(str, command)), env=env, text=True, capture_output=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"amount"')]
-    if not lines:
-        print(done.stderr[-600:], file=sys.stderr)
-        return None
-    seconds, (all_, own) = time.perf_counter() - began, (b - a for a, b in zip(busy, cpu()))
-    return json.loads(lines[-1]) | {"others": max(0.0, all_ - own) / seconds}
+def rows(section: report.Section, name: str, dtype: str, unit: str, peers: list, ours: list, found: dict) -> None:
+    """Write a line for each of our sides and each peer; of one side alone its numbers."""
+    for label in ours:
+        for peer in peers or [None]:
+            mine, theirs, ratios = found.get(label), found.get(peer), ["", ""]
+            if mine and theirs:
+                ratios = [f"**{mine['rate'] / theirs['rate']:.2f}x**", f"{mine['peak'] / theirs['peak']:.2f}x"]
+            tell = [side and f"{report.number(side['rate'])} {unit}/s, {side['peak']:,.0f} MB"
+                    for side in (theirs, mine)]  # fmt: skip
+            tell[0] = f"{peer}: {tell[0] or 'failed'}" if peer else "-"
+            others = max((side["others"] for side in (mine, theirs) if side), default=0)
+            section.row(", ".join(filter(None, [name, label])), dtype, tell[0], tell[1] or "failed", *ratios,
+                        f"{others:.2f}")  # fmt: skip
 
 
-def cpu() -> tuple[float, float]:
-    """Return seconds that all programs, and that we and our children, have used the processors."""
-    fields = [int(x) for x in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
-    own = os.times()
-    return (fields[0] + fields[1] + fields[2]) / os.sysconf("SC_CLK_TCK"), sum(own[:4])
-
-
-def alternate(sides: dict[str, list], rounds: int, threads: int) -> dict[str, dict]:
-    """Run the sides in turn; return rate, peak memory and others of each."""
-    env = os.environ | {"OMP_NUM_THREADS": str(threads), "MINALIGN_PEERS": str(PEERS)}
-    runs: dict[str, list] = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side, command in sides.items():
-            runs[side] += filter(None, [once(command, env)])
-    return {side: {"rate": found[0]["amount"] / statistics.median(s for run in found for s in run["seconds"]),
-                   "peak": max(run["peak"] for run in found), "others": max(run["others"] for run in found)}
-            for side, found in runs.items() if found}  # fmt: skip
-
-
-def row(name: str, dtype: str, unit: str, found: dict[str, dict]) -> str:
-    """Return a line of the table; of one side alone its numbers."""
-    ours, peer = found.get("ours"), found.get("peer")
-    if not found:
-        return f"| {name} | {dtype} | failed | failed | | | |"
-    tell = lambda side: f"{side['rate']:.3g} {unit}/s, {side['peak']:,.0f} MB" if side else "-"  # noqa: E731
-    ratios = ["", ""]
-    if ours and peer:
-        ratios = [f"**{ours['rate'] / peer['rate']:.2f}x**", f"{ours['peak'] / peer['peak']:.2f}x"]
-    others = f"{max(side['others'] for side in found.values()):.2f}"
-    return f"| {' | '.join([name, dtype, tell(peer), tell(ours), *ratios, others])} |"
-
-
-def commands(args: argparse.Namespace, dtype: str, work: Path) -> Iterator[tuple[str, str, dict[str, list]]]:
-    """Yield name, unit, and the commands of both sides of all cases that are wanted, their data written."""
-    python, here, half = PEERS / "venv" / "bin" / "python", Path(__file__).parent, ["--bf16"] * (dtype == "bf16")
-    model = work / "model"
+def cases(args: argparse.Namespace, dtype: str, work: Path) -> Iterator[tuple[str, str, dict, dict]]:
+    """Yield name, unit and the commands of the peers and of ours, {label: command}, their data written."""
+    python, half, model = report.peers_python(), ["--bf16"] * (dtype == "bf16"), work / "model"
+    trl = python and (report.PEERS / "venv").exists()
 
     def wanted(name: str) -> bool:
         return args.cases == "all" or name.startswith(tuple(args.cases.split(",")))
 
     for new, steps in ((5, args.steps), (32, 3)) if wanted("sampling") else ():
-        yield f"sampling 256 x {new}", "tokens", {
-            "peer": [python, here / "peers" / "generate.py", model, new, steps, *half],
-            "ours": [sys.executable, here / "sampling.py", model, new, steps, *half]}  # fmt: skip
-    for name, (unit, (prompt, response), peer, amount, (script, *flags)) in CASES.items():
+        yield (f"sampling 256 x {new}", "tokens",
+               {"transformers": [python, HERE / "peers" / "generate.py", model, new, steps, *half]} if python else {},
+               {"": [sys.executable, HERE / "sampling.py", model, new, steps, *half]})  # fmt: skip
+    for name, case in CASES.items():
         if not wanted(name):
             continue
-        epochs = "epochs" in name
-        steps = 12 if epochs else args.steps
-        data = write_pairs(work / "pairs.jsonl", 32 if epochs else 32 * args.steps, prompt, response)
-        more = ["--eval_data", write_pairs(work / "held.jsonl", 2, prompt, response)]
-        more += ["--reward", reward_model(work, data, dtype)] if script == "train_ppo" else []
-        yield name, unit, {
-            "peer": [python, here / "peers" / peer[0], model, data, steps, *peer[1:], *half],
-            "ours": [sys.executable, here / "ours.py", amount, -steps if epochs else steps, script, "--model", model,
-                     "--data", data, "--dtype", dtype, "--out", work / "out", *ALL, *flags, *more]}  # fmt: skip
+        steps, held = case.steps or args.steps, write_pairs(work / "held.jsonl", 2, *case.tokens)
+
+        def records(side: str) -> Path:
+            number = case.pairs.get(side, 32 * steps)  # noqa: B023
+            return write_pairs(work / f"pairs-{number}.jsonl", number, *case.tokens)  # noqa: B023
+
+        ours = {}
+        for label, (script, *flags) in case.ours.items():
+            more = ["--reward", reward_model(work, records(label), dtype)] if script == "train_ppo" else []
+            ours[label] = [sys.executable, HERE / "ours.py", case.amount * (steps if case.whole else 1),
+                           -steps if case.whole else steps, script, "--model", model, "--data", records(label),
+                           "--eval_data", held, "--dtype", dtype, "--out", work / "out", *ALL, *flags,
+                           *more]  # fmt: skip
+        peers = {label: [python, HERE / "peers" / script, model, records(label), steps, *flags, *half]
+                 for label, (script, *flags) in case.peers.items() if trl}  # fmt: skip
+        yield name, case.unit, peers, ours
+    for name, steps in (("rng_gfn", args.steps), ("next_sentence_gfn", 2)):
+        if wanted(name):
+            worker = [HERE / f"{name}.py", "--runs", steps - 1, "--worker"]
+            peers = {"reference": [python, *worker, "reference", args.shape, dtype]} if python else {}
+            yield name, "steps", peers, {"": [sys.executable, *worker, "ours", args.shape, dtype]}
 
 
 def reward_model(work: Path, data: Path, dtype: str) -> Path:
@@ -125,31 +127,31 @@ def reward_model(work: Path, data: Path, dtype: str) -> Path:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--cases", default="all", help="names that begin with one of these: sampling, sft, rm, dpo, ppo")
+    p.add_argument("--cases", default="all", help="names that begin with one of these: sampling, sft, rm, dpo, ppo, "
+                   "rng_gfn, next_sentence_gfn")  # fmt: skip
+    p.add_argument("--all", action="store_true", help=f"then run {', '.join(OTHERS)} with their own defaults")
     p.add_argument("--dtypes", default="fp32,bf16")
     p.add_argument("--shape", default="gpt2", choices=SHAPES)
-    p.add_argument("--steps", type=int, default=4, help="optimizer steps a process, of which the first is left out")
-    p.add_argument("--rounds", type=int, default=2, help="processes a side")
-    p.add_argument("--threads", type=int, default=os.cpu_count())
-    p.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    p.add_argument("--steps", type=int, default=4, help="optimizer steps a process, of which the first is left out; "
+                   "slow cases have fewer")  # fmt: skip
+    p.add_argument("--rounds", type=int, default=1, help="processes a side")
+    report.flags(p)
     args = p.parse_args()
-    lines = ["| case | dtype | peer | minalign | speed | memory | others |", "|---|---|---|---|---|---|---|"]
-    print(*lines, sep="\n")
+    section = report.Section(__file__, args)
+    section.head("case", "dtype", "peer", "minalign", "speed", "memory", "others")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / "model").mkdir()
         write_model(work / "model", args.shape)
         for dtype in args.dtypes.split(","):
-            for name, unit, sides in commands(args, dtype, work):
-                if not sides["peer"][0].exists():
-                    del sides["peer"]
-                lines.append(row(name, dtype, unit, alternate(sides, args.rounds, args.threads)))
-                print(lines[-1], flush=True)
-    if args.write:
-        path = ROOT / "docs" / "performance.md"
-        before, _, rest = path.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        path.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+            for name, unit, peers, ours in cases(args, dtype, work):
+                found = report.alternate(peers | ours, args.rounds, report.environment(args))
+                rows(section, name, dtype, unit, list(peers), list(ours), found)
+    section.close()
+    for name in OTHERS if args.all else ():
+        print(f"\n## {name}", flush=True)
+        same = ["--threads", args.threads, *["--malloc"] * args.malloc, *["--write"] * args.write]
+        subprocess.run(list(map(str, [sys.executable, HERE / f"{name}.py", *same])))
 
 
 if __name__ == "__main__":

@@ -74,12 +74,12 @@ class Clock:
         self.ends.append(time.perf_counter())
         return len(self.ends)
 
-    def report(self, amount: float, whole: bool = False) -> None:
+    def report(self, amount: float, whole: bool = False, **more) -> None:
         """amount: of work in a step, such as tokens. whole: time everything since the start instead, as one step."""
         seconds = [b - a for a, b in zip(self.ends, self.ends[1:])]
         if whole:
             seconds = [self.ends[-1] - self.began]
-        found = {"amount": amount, "seconds": seconds, "peak": memory("VmHWM")}
+        found = {"amount": amount, "seconds": seconds, "peak": memory("VmHWM"), **more}
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
             found["gpu_peak"] = torch.cuda.max_memory_allocated() / 1e6

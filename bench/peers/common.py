@@ -63,7 +63,7 @@ def settings(a, batch: int, **more):
                 disable_tqdm=True) | more  # fmt: skip
 
 
-def clocked(trainer_class, **more):
+def clocked(trainer_class, clock=None, **more):
     """Train with a clock at the ends of steps; return the clock."""
     from transformers import TrainerCallback
 
@@ -72,6 +72,6 @@ def clocked(trainer_class, **more):
             clock.tick()
 
     trainer = trainer_class(callbacks=[Ticks()], **more)
-    clock = Clock()
+    clock = clock or Clock()
     trainer.train()
     return clock
