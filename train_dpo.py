@@ -168,7 +168,7 @@ def main(argv: list[str]) -> None:
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
-    order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
+    order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), checkpoint.Best(cfg.keep_best, trained)
     streams = {"noise": noise, "choice": choice}
     if world:  # labels know the reward in units of their noise, so DPO ends in the optimum for beta * noise
         base_logprobs = world.logprobs(ref)

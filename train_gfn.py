@@ -215,7 +215,7 @@ def main(argv: list[str]) -> None:
         {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
         {"params": list(flow.parameters()), "peak": cfg.log_z_learning_rate, "weight_decay": 0.0}])
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
-    best, streams = stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
+    best, streams = checkpoint.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
     trained = trained | {f"log_z.{name}": p for name, p in flow.named_parameters()}
     run = stage.open_run(cfg, "gfn", cfg.task, [*cfg.data, *cfg.eval_data, cfg.reward, *cfg.target])
     run.start(cfg, device)

@@ -206,7 +206,7 @@ def main(argv: list[str]) -> None:
     optimizer = torch.optim.AdamW(groups, cfg.learning_rate, eps=cfg.adam_eps, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     trained |= value_trained
-    beta, best, streams = cfg.beta, stage.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
+    beta, best, streams = cfg.beta, checkpoint.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
     order = data.Stream([len(record.prompt) for record in train], cfg.batch_size // N, cfg.seed)
     shared, updates, episodes = cfg.critic == "shared" and bool(value_trained), 0, 0
     if world:  # the optimum p* of this reward and beta; the policy's distance from it needs no sampling
@@ -271,9 +271,7 @@ def main(argv: list[str]) -> None:
                 # 4. log-probs of the reference, values
                 with lora.disabled(ref):
                     ref_logprobs = torch.cat([run_policy(ref, cfg, rule, *part)[0] for part in parts])  # (B, R)
-                if shared:
-                    values = torch.cat([run_policy(model, cfg, rule, *part, values=True)[2] for part in parts])
-                elif value_trained:
+                if value_trained:
                     values = torch.cat([run_values(critic, critic_adapter, *part) for part in parts])
                 if cfg.dtype != "fp32":  # decoding rounds otherwise than training: ratios are of one kind of pass
                     old_logprobs = torch.cat([run_policy(model, cfg, rule, *part)[0] for part in parts])

@@ -217,7 +217,7 @@ def main(argv: list[str]) -> None:
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
-    order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
+    order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), checkpoint.Best(cfg.keep_best, trained)
     streams = {"noise": noise, "choice": choice}
 
     def export() -> None:

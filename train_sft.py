@@ -147,7 +147,7 @@ def main(argv: list[str]) -> None:
     trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
     optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
-    order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), stage.Best(cfg.keep_best, trained)
+    order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), checkpoint.Best(cfg.keep_best, trained)
     streams = {"noise": noise}
 
     def save(step: int) -> None:

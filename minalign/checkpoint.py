@@ -12,6 +12,7 @@ short); safetensors itself has none. No pickle is written or read.
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -31,6 +32,7 @@ from minalign.errors import UserError
 from minalign.files import disk_errors, sha256_of, sync_folder, write_file, write_tensors
 
 VERSION = 1  # of the format; a reader refuses what is newer
+LOWER_IS_BETTER = ("loss", "perplexity", "kl", "tv", "error", "length", "_var")  # metrics with these in their names
 
 
 def tidy(folder: str | os.PathLike, keep: int = 2) -> None:
@@ -216,3 +218,51 @@ def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, T
     unpack_optimizer(optimizer, tensors, meta["optimizer"])
     unpack_rng(tensors, meta["rng"], **streams)
     scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none
+
+
+# ---------------------------------------------------------------- the best weights
+
+
+class Best:
+    """The weights of the best evaluation so far (--keep_best METRIC)."""
+
+    def __init__(self, metric: str | None, trained: dict[str, Tensor]):
+        self.metric, self.trained = metric, trained
+        self.lower = any(word in (metric or "").lower() for word in LOWER_IS_BETTER)
+        self.value: float | None = None
+        self.step, self.tensors = 0, {}
+        self.since = 0  # evaluations since then
+
+    def check(self, metrics: dict) -> None:
+        """Raise a UserError unless an evaluation has the metric: before the first step, not after the fiftieth."""
+        if self.metric and self.metric not in metrics:
+            raise UserError(f"--keep_best {self.metric}: an evaluation has {', '.join(sorted(metrics))}.")
+
+    def see(self, step: int, metrics: dict) -> None:
+        """Compare an evaluation with the best one; remember the weights if it is better."""
+        if self.metric is None:
+            return
+        self.check(metrics)
+        value = metrics[self.metric]
+        self.since += 1
+        if not math.isnan(value) and (self.value is None or (value < self.value if self.lower else value > self.value)):
+            self.value, self.step, self.since = value, step, 0
+            self.tensors = {f"best.{name}": p.detach().clone() for name, p in self.trained.items()}
+
+    def restore(self) -> None:
+        """Put the best weights back, at the end of a run."""
+        if self.tensors:
+            print(f"kept step {self.step}, with the {'lowest' if self.lower else 'highest'} {self.metric}: "
+                  f"{self.value:.5g}")  # fmt: skip
+            with torch.no_grad():
+                for name, parameter in self.trained.items():
+                    parameter.copy_(dist.like(self.tensors[f"best.{name}"], parameter))
+
+    def meta(self) -> dict:
+        """Return what a checkpoint keeps beside `tensors`."""
+        return {"value": self.value, "step": self.step, "since": self.since}
+
+    def unpack(self, tensors: dict[str, Tensor], meta: dict) -> None:
+        """Put back what a checkpoint kept."""
+        self.value, self.step, self.since = meta["value"], meta["step"], meta["since"]
+        self.tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("best.")}

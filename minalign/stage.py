@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from minalign import adapters, cli, compilation, console, dist, hub, lora, memory, precision
 from minalign.cli import flag
@@ -23,7 +23,6 @@ from minalign.tokenizer import Tokenizer
 
 TASK_FLAGS = {"rng": ("target", "template", "low", "high", "invalid_penalty", "invalid_per_token"),
               "grammar": ("grammar_reward",), "next_sentence": ("min_response", "illegal")}  # fmt: skip
-LOWER_IS_BETTER = ("loss", "perplexity", "kl", "tv", "error", "length", "_var")
 
 
 @dataclass
@@ -206,51 +205,6 @@ def make_trainable(model: GPT2, cfg, name: str = "policy") -> dict[str, nn.Param
 def copy_for(model: GPT2, cfg) -> GPT2:
     """Return a copy of a model for another role in full fine-tuning; both have the weights that nobody trains."""
     return copy.deepcopy(model, {id(p): p for p in kept(model, cfg)})
-
-
-class Best:
-    """The weights of the best evaluation so far (--keep_best METRIC)."""
-
-    def __init__(self, metric: str | None, trained: dict[str, Tensor]):
-        self.metric, self.trained = metric, trained
-        self.lower = any(word in (metric or "").lower() for word in LOWER_IS_BETTER)
-        self.value: float | None = None
-        self.step, self.tensors = 0, {}
-        self.since = 0  # evaluations since then
-
-    def check(self, metrics: dict) -> None:
-        """Raise a UserError unless an evaluation has the metric: before the first step, not after the fiftieth."""
-        if self.metric and self.metric not in metrics:
-            raise UserError(f"--keep_best {self.metric}: an evaluation has {', '.join(sorted(metrics))}.")
-
-    def see(self, step: int, metrics: dict) -> None:
-        """Compare an evaluation with the best one; remember the weights if it is better."""
-        if self.metric is None:
-            return
-        self.check(metrics)
-        value = metrics[self.metric]
-        self.since += 1
-        if not math.isnan(value) and (self.value is None or (value < self.value if self.lower else value > self.value)):
-            self.value, self.step, self.since = value, step, 0
-            self.tensors = {f"best.{name}": p.detach().clone() for name, p in self.trained.items()}
-
-    def restore(self) -> None:
-        """Put the best weights back, at the end of a run."""
-        if self.tensors:
-            print(f"kept step {self.step}, with the {'lowest' if self.lower else 'highest'} {self.metric}: "
-                  f"{self.value:.5g}")  # fmt: skip
-            with torch.no_grad():
-                for name, parameter in self.trained.items():
-                    parameter.copy_(dist.like(self.tensors[f"best.{name}"], parameter))
-
-    def meta(self) -> dict:
-        """Return what a checkpoint keeps beside `tensors`."""
-        return {"value": self.value, "step": self.step, "since": self.since}
-
-    def unpack(self, tensors: dict[str, Tensor], meta: dict) -> None:
-        """Put back what a checkpoint kept."""
-        self.value, self.step, self.since = meta["value"], meta["step"], meta["since"]
-        self.tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("best.")}
 
 
 # ---------------------------------------------------------------- what a stage hands on

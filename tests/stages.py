@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minalign import hub, stage
+from minalign import checkpoint, hub, stage
 from minalign.errors import UserError
 from minalign.model import GPT2, Block, GPT2Config
 from minalign.run import NonFiniteError
@@ -275,13 +275,13 @@ def check_keep_best(script, flags, tmp_path, monkeypatch, metric, values, best):
     """The weights that are kept are those of the best evaluation: here step `best` of three."""
     flags = [*flags, "--schedule=constant", "--eval_every=1"]
     early = train(script, *flags, "--steps", best, out=tmp_path / "early")
-    evaluate, calls = stage.Best.see, []
+    evaluate, calls = checkpoint.Best.see, []
 
     def told(self, step, metrics):
         calls.append(step)
         evaluate(self, step, {**metrics, metric: values[step - 1]})
 
-    monkeypatch.setattr(stage.Best, "see", told)
+    monkeypatch.setattr(checkpoint.Best, "see", told)
     kept = train(script, *flags, "--steps=3", "--keep_best", metric, out=tmp_path / "kept")
     last = train(script, *flags, "--steps=3", out=tmp_path / "last")
     assert calls == [1, 2, 3] * 2

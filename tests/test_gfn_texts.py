@@ -14,7 +14,7 @@ from stages import ALIKE, OWN, lines, one_encoder, refuses, result_of, train  # 
 
 import train_gfn
 import train_rm
-from minalign import hub, rewards, stage
+from minalign import checkpoint, hub, rewards, stage
 from minalign.checkpoint import load_state
 from minalign.generate import StopRule
 from minalign.respond import respond
@@ -332,8 +332,8 @@ def test_evaluating_the_base_and_a_run(finished, own, spoken, tmp_path):
 
 
 def test_patience_ends_a_run_and_the_best_weights_are_kept(own, tmp_path, monkeypatch):
-    see, values = stage.Best.see, [1, 7, 3, 2, 9, 9]
-    monkeypatch.setattr(stage.Best, "see", lambda self, step, found: see(
+    see, values = checkpoint.Best.see, [1, 7, 3, 2, 9, 9]
+    monkeypatch.setattr(checkpoint.Best, "see", lambda self, step, found: see(
         self, step, found | {"eval/loglik": values[step - 1]}))  # fmt: skip
     flags = [*own, "--schedule=constant", "--eval_every=1", "--reward_temperature_steps=2"]
     early = train(train_gfn, *flags, "--steps=2", out=tmp_path / "early")

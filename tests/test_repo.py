@@ -93,7 +93,7 @@ def test_no_file_can_run_foreign_code(path):
 OUTSIDE = {  # what runs other code or speaks to others, and where: no other file does
     "exec_module": {"rewards.py"},  # a user's own reward file, which the command line names
     "import_module": {"judge.py"},  # of the tasks
-    "subprocess.run": {"compare.py", "folder.py"}, "subprocess.Popen": {"jobs.py"},  # the scripts, git
+    "subprocess.run": {"compare.py", "folder.py", "reproduce.py"}, "subprocess.Popen": {"jobs.py"},  # the scripts, git
     "urllib.request.urlopen": {"judges.py", "sources.py"}, "socket.create_connection": {"hub.py", "sources.py"},
     "hf_hub_download": {"hub.py"},
 }  # fmt: skip

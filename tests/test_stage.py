@@ -15,9 +15,10 @@ import train_gfn
 import train_ppo
 import train_sft
 from minalign import checkpoint, cli, rewards, stage
+from minalign.checkpoint import Best
 from minalign.errors import UserError
 from minalign.precision import Scaler
-from minalign.stage import Best, StageConfig
+from minalign.stage import StageConfig
 
 
 def shares(n, **settings):

@@ -14,7 +14,7 @@ import torch
 from stages import ALIKE, OWN, lines, logprobs, refuses, result_of, train, weights, write
 
 import train_sft
-from minalign import cli, data, hub, losses, stage
+from minalign import checkpoint, cli, data, hub, losses
 from minalign.generate import StopRule, score
 from minalign.records import Record
 from minalign.stage import load_policy
@@ -312,7 +312,7 @@ def test_a_run_in_slices_of_time(own, tmp_path):
 
 def test_the_best_weights_are_not_forgotten_by_a_stop(own, tmp_path, monkeypatch, capsys):
     """Taken the wrong way round, the best evaluation is the first one, before the stop."""
-    monkeypatch.setattr(stage, "LOWER_IS_BETTER", ())
+    monkeypatch.setattr(checkpoint, "LOWER_IS_BETTER", ())
     stages.check_resume(train_sft, [*own, "--keep_best=eval/loss"], tmp_path, monkeypatch)
     assert capsys.readouterr().out.count("kept step 2, with the highest eval/loss") == 2
 
