@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minalign.errors import UserError
 from minalign.files import atomic_write
 from minalign.metrics import calibration_bins, wilson
 
@@ -33,11 +34,20 @@ def read_metrics(folder: Path) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
+def check() -> tuple[type, type]:
+    """Return matplotlib's Figure and a canvas that needs no screen; UserError where it cannot be imported."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except (ImportError, ValueError) as error:  # ValueError: of a backend in MPLBACKEND that does not exist
+        raise UserError(f"figures need matplotlib, which cannot be imported: {str(error)[:200]}\n"
+                        "pip install matplotlib and unset MPLBACKEND, or do without figures: --no-plot") from None
+    return Figure, FigureCanvasAgg
+
+
 def _figure(rows: int, columns: int, size: tuple[float, float]):
     """Return (figure, axes) with a look that is the same everywhere; no window, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    Figure, FigureCanvasAgg = check()
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
