@@ -159,7 +159,7 @@ def draw(groups: list[Group], keys: list[str], path: Path) -> Path:
         ax.set_xlabel("step", fontsize=10)
     first = axes[0, 0]
     for group, line in zip(groups, style):
-        band = f" ({len(group.runs)} seeds: mean, least to greatest)" if len(group.runs) > 1 else ""
+        band = f" ({len(group.runs)} runs: mean, least to greatest)" if len(group.runs) > 1 else ""
         first.plot([], [], line, color=COLORS[group.method or "policy"], label=group.label + band)
     figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=9)
     return _save(figure, path)

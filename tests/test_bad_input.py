@@ -271,6 +271,8 @@ def test_a_typo_in_every_flag_names_the_flag(script):
             with pytest.raises(UserError, match="(?s)is not one of .*Did you mean "):
                 cli.parse(script.Config, [f"--{name}", typo])
     assert sum(named) > 0.97 * len(named)
+    with pytest.raises(UserError, match="two dashes(?s:.*)\nDid you mean --out[?]$"):
+        cli.parse(script.Config, ["-out", "x"])
 
 
 def start(*argv, cwd=None, code=None, **env) -> subprocess.CompletedProcess:
