@@ -172,7 +172,10 @@ def _read(argv: list[str], Config: type, kinds: dict) -> dict[str, Any]:
     while i < len(argv):
         word, i = argv[i], i + 1
         if not word.startswith("--"):
-            raise UserError(f"unexpected argument {word!r}: flags begin with two dashes and are followed by a value")
+            near = word[1:].partition("=")[0].replace("-", "_") if word.startswith("-") else ""
+            hint = f"\nDid you mean --{near}?" if near in kinds else ""
+            raise UserError(f"unexpected argument {word!r}: flags begin with two dashes and are followed by a value"
+                            + hint)  # fmt: skip
         spelt, equals, value = word[2:].partition("=")
         name, negated = _find(spelt, kinds)
         words = [value] if equals else []

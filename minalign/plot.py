@@ -1,4 +1,7 @@
-"""Figures, drawn from the files of a run folder, so that any of them can be drawn again later."""
+"""Figures, drawn from the files of a run folder, so that any of them can be drawn again later.
+
+    python -m minalign.plot RUN...      # curves of several runs over each other: overlay.py
+"""
 
 import io
 import json
@@ -8,10 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
+from minalign.errors import UserError
 from minalign.files import atomic_write
 from minalign.metrics import calibration_bins, wilson
 
-COLORS = {"target": "#222222", "base": "#b8b8b8", "policy": "#1f6fb4"}
+COLORS = {  # of every figure, one a method; they keep their contrast on white paper, which figures bring with them
+    "target": "#222222", "base": "#b8b8b8", "policy": "#1f6fb4", "references": "#222222",
+    "sft": "#8a8a8a", "rm": "#8c564b", "ppo": "#c23b3b", "dpo": "#e0902f", "gfn": "#1f6fb4", "bon": "#2f9e5b",
+    "temperature": "#222222", "top": "#8c6bb1", "nucleus": "#d6499a", "beam": "#98972a", "diverse beam": "#17a2a2",
+}  # fmt: skip
+
+
+def color_of(name: str) -> str:
+    """Return the colour of a method as a table names it: "PPO, RM", "best of n by gold"."""
+    name = name.lower().partition(",")[0]
+    return COLORS.get("bon" if name.startswith("best of n") else name, COLORS["policy"])
 
 
 def read_metrics(folder: Path) -> list[dict]:
@@ -20,11 +34,20 @@ def read_metrics(folder: Path) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
+def check() -> tuple[type, type]:
+    """Return matplotlib's Figure and a canvas that needs no screen; UserError where it cannot be imported."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except (ImportError, ValueError) as error:  # ValueError: of a backend in MPLBACKEND that does not exist
+        raise UserError(f"figures need matplotlib, which cannot be imported: {str(error)[:200]}\n"
+                        "pip install matplotlib and unset MPLBACKEND, or do without figures: --no-plot") from None
+    return Figure, FigureCanvasAgg
+
+
 def _figure(rows: int, columns: int, size: tuple[float, float]):
     """Return (figure, axes) with a look that is the same everywhere; no window, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    Figure, FigureCanvasAgg = check()
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -145,7 +168,7 @@ def compare_distributions(folder: Path) -> Path:
     figure, axes = _figure(len(shown), 1, (8.0, 1.35 * len(shown)))
     for ax, (name, (policy, optimum)) in zip(axes[:, 0], shown.items()):
         row = data["rows"][name]
-        ax.bar(range(len(order)), np.array(policy)[order], 1.0, color=COLORS["base" if optimum is None else "policy"])
+        ax.bar(range(len(order)), np.array(policy)[order], 1.0, color=color_of(name))
         if optimum is not None:
             ax.step(range(len(order)), np.array(optimum)[order], where="mid", color=COLORS["target"], linewidth=0.8)
         ax.set_yscale("log")
@@ -164,9 +187,8 @@ def frontier(folder: Path) -> Path:
     figure, ((ax,),) = _figure(1, 1, (6.4, 4.2))
     for method in dict.fromkeys(point["method"] for point in points):
         mine = sorted((point["kl"], point["gold"]) for point in points if point["method"] == method)
-        best = dict(linestyle="--" if method.endswith("gold") else ":", color=COLORS["target"])
-        style = best if method.startswith("best of n") else {}
-        ax.plot(*zip(*mine), marker="o", markersize=4, linewidth=1.2, label=method, **style)
+        line = "o--" if method.endswith("gold") else "o-"
+        ax.plot(*zip(*mine), line, color=color_of(method), markersize=4, linewidth=1.2, label=method)
     ax.set(xlabel="KL to the base, nats a response", ylabel="gold score")
     ax.legend(frameon=False, fontsize=9)
     path = Path(folder) / "frontier.png"
@@ -229,8 +251,6 @@ def sentences(folder: Path) -> Path:
     """
     data = json.loads((Path(folder) / "compare.json").read_text())
     lines = ("GFN", "temperature")
-    colors = {"GFN": COLORS["policy"], "temperature": COLORS["target"], "top": "#8c6bb1", "nucleus": "#e0902f",
-              "beam": "#2f9e5b", "diverse beam": "#c23b3b"}  # fmt: skip
     families: dict[tuple[str, bool], list] = {}  # (method, more sentences) -> (its setting, row)
     for name, row in data["rows"].items():
         words = name.split()
@@ -251,12 +271,12 @@ def sentences(folder: Path) -> Path:
             dashed = more and best
             style = ("o--" if dashed else "o-") if family in lines else "D"
             label = "token " * (family == "temperature") + family + dashed * f" x{points[0][1]['n'] // data['n']}"
-            ax.errorbar(x, y, *([] if dashed else ends), fmt=style, color=colors[family], elinewidth=0.4, linewidth=1.2,
-                        markersize=3.5, label=label)  # fmt: skip
+            ax.errorbar(x, y, *([] if dashed else ends), fmt=style, color=color_of(family), elinewidth=0.4,
+                        linewidth=1.2, markersize=3.5, label=label)  # fmt: skip
             for setting, row in points if not dashed else ():
                 name = setting.rpartition("x")[0].strip() or "base" if more else setting
                 ax.annotate(name, (row["diversity"], row[key]), (4, 4), textcoords="offset points", fontsize=7,
-                            color=colors[family])  # fmt: skip
+                            color=color_of(family))  # fmt: skip
         # Greedy's one sentence, at diversity 0, is where the curve of the temperature comes from, far on the left.
         ax.set_xlim(left=0.9 * min(row["diversity"] for row in data["rows"].values() if row["diversity"] > 0))
         whose, unit = ("best" if key.endswith("max") else "mean"), ("token" if key.startswith("token") else "sentence")
@@ -268,3 +288,9 @@ def sentences(folder: Path) -> Path:
     figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     path = Path(folder) / "sentences.png"
     return _save(figure, path)
+
+
+if __name__ == "__main__":
+    from minalign import cli, overlay  # overlay draws with what is above
+
+    cli.main(overlay.main)

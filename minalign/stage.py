@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minalign import adapters, cli, compilation, console, dist, hub, lora, memory, precision
+from minalign import adapters, cli, compilation, console, dist, hub, lora, memory, plot, precision
 from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.files import read_settings
@@ -77,6 +77,7 @@ class StageConfig:
     def __post_init__(self):
         self.micro_batch, self.auto_micro_batch = memory.read_size(self.micro_batch)
         self.plot = self.plot and not dist.rank()  # one of several processes draws
+        plot.check() if self.plot else None  # now, not after the training
         cli.check_ranges(self, steps=(1, 1e9), batch_size=(1, 1e6), micro_batch=(0, 1e6), learning_rate=(0, 10),
                          warmup_steps=(0, 1e9), weight_decay=(0, 10), max_grad_norm=(0, 1e9), lora_rank=(0, 4096),
                          lora_alpha=(0, 1e6), lora_dropout=(0, 0.99), freeze_layers=(0, 1), eval_every=(0, 1e9),

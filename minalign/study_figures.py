@@ -4,12 +4,10 @@ import json
 import math
 from pathlib import Path
 
-from minalign.plot import _figure
+from minalign.plot import COLORS, _figure
 from minalign.study_report import QUALITY, points, sweeps
 from minalign.study_table import NAMES
 
-COLORS = {"references": "#222222", "sft": "#8a8a8a", "ppo": "#c23b3b", "dpo": "#e0902f", "gfn": "#1f6fb4",
-          "bon": "#2f9e5b"}  # fmt: skip
 METRICS = {"ead": "EAD", "embedding": "embeddings"}  # the two of Kirk et al. that need no classifier
 
 

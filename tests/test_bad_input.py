@@ -1,9 +1,15 @@
-"""Files that are damaged by hand, met on the command line: exit code 2, three lines at most that name the file."""
+"""Files that are damaged by hand, met on the command line: exit code 2, three lines at most that name the file. And a
+newcomer's mistakes: old versions, another folder, spaces, Windows, typos."""
 
+import ast
 import gzip
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import stages
@@ -12,12 +18,15 @@ from safetensors.torch import load_file, save_file
 from stages import OWN, train
 
 import diversity
+import minalign
 import sample_bon
 import train_dpo
+import train_gfn
 import train_ppo
 import train_rm
 import train_sft
-from minalign import cli
+from minalign import cli, compare, export, judge, overlay, study
+from minalign.errors import UserError
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548118077\n"
 REWARD = "def odd(prompts, responses):\n    return [len(r) % 2 for r in responses]\n"
@@ -35,6 +44,7 @@ def world(tiny, tmp_path_factory):
     (folder / "decodes.json").write_text(json.dumps([{"input": "p", "output": ["a b", "b c"]}] * 2))
     (folder / "pmf.txt").write_text("1 0.25\n2 0.75\n")
     (folder / "my.py").write_text(REWARD)
+    (folder / "prompts.txt").write_text("".join(f"Tom has {i} hats.\n" for i in range(24)))
     for script, name in ((train_sft, "sft"), (train_rm, "rm")):
         train(script, *flags(folder), "--data", folder / "data.jsonl", "--steps=2", "--save_every=1", out=folder / name)
     return folder
@@ -227,3 +237,144 @@ def test_debug_shows_where_it_came_from(world, monkeypatch, capsys):
     code, said = run(monkeypatch, capsys, train_sft, "--data", "nowhere.jsonl", *flags(world), "--debug")
     assert code == 2 and said.startswith("Traceback") and said.count('  File "') > 2, said
     assert "error: --data nowhere.jsonl" in said
+
+
+# ------------------------------------------------------------------------------------------ a newcomer's mistakes
+
+
+ROOT = Path(cli.__file__).resolve().parent.parent
+MODULES = (train_sft, train_rm, train_ppo, train_dpo, train_gfn, sample_bon, diversity, compare, export, judge, overlay,
+           study)  # fmt: skip
+
+
+def typos(word: str) -> set[str]:
+    """Return a word with a letter left out, doubled, or swapped with the next one."""
+    at = range(1, len(word)) if len(word) > 3 else range(len(word))
+    found = {word[:i] + word[i] + word[i:] for i in at}
+    found |= {word[:i] + word[i + 1 :] for i in at if len(word) > 3}
+    return found | {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in at if i + 1 < len(word)}
+
+
+@pytest.mark.parametrize("script", MODULES, ids=lambda script: script.__name__)
+def test_a_typo_in_every_flag_names_the_flag(script):
+    """Or one that is as near, as explore of explorde; also in every choice. It is never taken."""
+    fields, named = script.Config.__dataclass_fields__, []
+    for name, field in fields.items():
+        for typo in sorted(typos(name) - fields.keys()):
+            with pytest.raises(UserError) as error:
+                cli.parse(script.Config, [f"--{typo}", "1"])
+            unknown, near = re.fullmatch(r"unknown flag --(.+)\nDid you mean --(.+)\?", str(error.value)).groups()
+            assert unknown == typo and near.removeprefix("no_") in fields
+            named.append(near == name)
+        choices = [str(choice) for choice in field.metadata.get("choices") or ()]
+        for typo in {typo for choice in choices for typo in typos(choice) if len(choice) > 3} - set(choices):
+            with pytest.raises(UserError, match="(?s)is not one of .*Did you mean "):
+                cli.parse(script.Config, [f"--{name}", typo])
+    assert sum(named) > 0.97 * len(named)
+    with pytest.raises(UserError, match="two dashes(?s:.*)\nDid you mean --out[?]$"):
+        cli.parse(script.Config, ["-out", "x"])
+
+
+def start(*argv, cwd=None, code=None, **env) -> subprocess.CompletedProcess:
+    """Run Python as a newcomer does: a script by its path, or some code; no PYTHONPATH, whatever the folder."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MPLBACKEND", "DISPLAY")}
+    command = [sys.executable, *(["-c", code] if code else []), *map(str, argv)]
+    return subprocess.run(command, cwd=cwd, env=clean | env, capture_output=True, text=True, timeout=300)
+
+
+def simulate(change: str, *lines: str) -> subprocess.CompletedProcess:
+    """Import the package in a Python where something is different."""
+    return start(code="\n".join([f"import sys; sys.path.insert(0, {str(ROOT)!r})", change, *lines, "import minalign"]))
+
+
+@pytest.mark.parametrize("change, words", [
+    ("sys.version_info = (3, 9, 18)", "needs Python 3.10 or newer, found 3.9.18"),
+    ("from importlib import metadata; metadata.version = lambda name: '2.1.2+cu118'",
+     "needs torch 2.6 or newer, found 2.1.2+cu118"),
+    ("from importlib import metadata; metadata.version = lambda name: metadata.distribution('no-such-package')",
+     "needs torch 2.6 or newer, found none"),
+])  # fmt: skip
+def test_an_old_python_and_an_old_torch_are_refused(change, words):
+    done = simulate(change)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and words in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 2 and "requirements.txt" in done.stderr
+
+
+@pytest.mark.parametrize("change", ["sys.version_info = (3, 14, 0)",
+                                    "from importlib import metadata; metadata.version = lambda name: '2.10.0a0+git1'"])
+def test_newer_ones_are_not(change):
+    done = simulate(change)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_oldest_versions_are_the_package_s():
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={minalign.PYTHON}"
+    assert f"torch>={minalign.TORCH}" in project["dependencies"]
+    # An older Python must be able to read what leads to the message: the scripts, and the package's first file.
+    for path in (*ROOT.glob("*.py"), ROOT / "minalign" / "__init__.py"):
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_without_matplotlib_a_run_does_not_begin(world, tmp_path, monkeypatch, capsys):
+    argv = ["--data", world / "data.jsonl", *flags(world), "--plot", "--out", tmp_path / "out"]
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)  # what Python does where it is not there
+    code, said = run(monkeypatch, capsys, train_sft, *argv)
+    assert code == 2 and "figures need matplotlib" in said and "--no-plot" in said and not (tmp_path / "out").exists()
+
+
+def test_figures_need_no_screen_and_no_backend(tmp_path):
+    """MPLBACKEND of a notebook or of a desktop is not used; one that does not exist is named."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from minalign import plot; print(plot.prompt_statistics("
+    code += f"__import__('pathlib').Path({str(tmp_path / 'x.png')!r}), [1, 2], [3, 4]))"
+    done = start(code=code, MPLBACKEND="TkAgg")
+    assert done.returncode == 0 and (tmp_path / "x.png").stat().st_size > 1000, done.stderr
+    done = start(code=code, MPLBACKEND="TkAg")
+    assert done.returncode == 1 and "unset MPLBACKEND" in done.stderr
+
+
+def test_another_folder_and_names_with_spaces(world, tmp_path, monkeypatch):
+    """A chain of stages, started elsewhere, whose files and folders all have spaces in their names."""
+    here = tmp_path / "my files"
+    shutil.copytree(world / "model", here / "the model")
+    for name in ("data.jsonl", "my.py"):
+        shutil.copy(world / name, here / f"a {name}")
+    own = ["--model", "the model", *OWN, "--steps=1", "--batch_size=4", "--max_response=4", "--data", "a data.jsonl"]
+    done = start(ROOT / "train_sft.py", *own, "--out", "my runs/first run", cwd=here)
+    assert done.returncode == 0 and (here / "my runs" / "first run" / "result.json").is_file(), done.stderr
+    monkeypatch.chdir(here)
+    train(train_ppo, *own, "--init", "my runs/first run", "--reward", "a my.py:odd", "--eval_examples=1")
+    assert Path("runs/ppo-data-the-model/result.json").is_file()
+
+
+def test_windows_line_endings_change_nothing(world, tmp_path):
+    """In records, prompts, a pmf, a reward, a vocabulary and an adapter's settings; also a byte-order mark in texts."""
+    here = tmp_path / "windows"
+    shutil.copytree(world, here)
+    texts = [path for path in here.rglob("*") if path.suffix in (".jsonl", ".txt", ".py", ".json")]
+    for path in (path for path in texts if "state" not in path.parts):
+        data = path.read_bytes().replace(b"\n", b"\r\n").replace(str(world).encode(), str(here).encode())
+        path.write_bytes((b"\xef\xbb\xbf" if path.name in ("pmf.txt", "data.jsonl", "prompts.txt") else b"") + data)
+    for script, argv in ((train_dpo, ["--data", "@/data.jsonl", "--init", "@/sft"]),
+                         (train_sft, ["--task", "rng", "--target", "@/pmf.txt", "--examples=64", "--samples=1"]),
+                         (train_ppo, ["--data", "@/prompts.txt", "--reward", "@/my.py:odd", "--epochs=1"])):
+        outcome = []
+        for i, folder in enumerate((world, here)):
+            given = [word.replace("@", str(folder)) for word in argv]
+            out = tmp_path / f"{script.__name__}-{i}"
+            run = train(script, "--model", folder / "model", *OWN, *given, "--steps=2", out=out)
+            outcome.append(stages.weights(run))
+        assert outcome[0] and stages.same(*outcome), script.__name__
+
+
+def test_the_first_command_twice(world, tmp_path, monkeypatch, capsys):
+    """The second run gets a folder of its own; with the same --out it is told what to do."""
+    monkeypatch.chdir(tmp_path)
+    argv = ["--data", world / "data.jsonl", *flags(world), "--steps=1"]
+    for _ in range(2):
+        train(train_sft, *argv)
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["sft-data-model", "sft-data-model-2"]
+    assert all((path / "result.json").is_file() for path in Path("runs").iterdir())
+    code, said = run(monkeypatch, capsys, train_sft, *argv, "--out", "runs/sft-data-model")
+    assert code == 2 and "--out runs/sft-data-model exists" in said and "--resume" in said and "--overwrite" in said

@@ -73,7 +73,7 @@ def test_compare_distributions(tmp_path):
         (tmp_path / "compare.json").write_text(json.dumps(data))
         path = plot.compare_distributions(tmp_path)
         assert path == tmp_path / "compare.png"
-        return check(path, "base", "policy", "target")
+        return check(path, "base", "dpo", "target")
 
     sorted_ = draw(["7", "8", "9", "10"], up)
     assert (draw(["10", "7", "8", "9"], [up[3], *up[:3]]) == sorted_).all()
@@ -88,7 +88,7 @@ def test_frontier(tmp_path):
         (tmp_path / "compare.json").write_text(json.dumps({"points": points}))
         path = plot.frontier(tmp_path)
         assert path == tmp_path / "frontier.png"
-        return check(path, "target")
+        return check(path, "bon")
 
     # A curve is drawn by rising KL, in whatever order its points come.
     assert (draw(points) == draw(points[5::-1] + points[:5:-1])).all()

@@ -111,9 +111,10 @@ def test_the_figures_show_something(finished):
         assert (pixels == 255).all(1).mean() < 0.99
     from minalign import plot
 
-    colors = {tuple(round(int(c[i : i + 2], 16)) for i in (1, 3, 5)) for c in plot.COLORS.values()}
+    shown = [plot.COLORS[name] for name in ("target", "base", "policy")]
+    colors = {tuple(round(int(c[i : i + 2], 16)) for i in (1, 3, 5)) for c in shown}
     pixels = (image.imread(finished / "distribution.png")[..., :3] * 255).round().astype("u1").reshape(-1, 3)
-    assert colors <= {tuple(int(c) for c in pixel) for pixel in pixels}  # target, base and policy
+    assert colors <= {tuple(int(c) for c in pixel) for pixel in pixels}
 
 
 def test_peft_loads_the_adapter_and_it_is_the_policy(finished, rng_folder):

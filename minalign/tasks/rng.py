@@ -160,7 +160,7 @@ def _from_file(path: Path) -> Target:
     """Read a pmf file; its name without the suffix is the target's."""
     texts, weights = [], []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path}: expected UTF-8 text, a line `text probability` each; found other bytes.") from None
     for number, line in enumerate(lines, 1):
