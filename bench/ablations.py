@@ -32,15 +32,15 @@ TASKS = {  # {sft}: a run of train_sft with these flags
     "sft-text": "train_sft --task sentiment --steps 30 --samples 1",
     "sft-grammar": "train_sft --task grammar --steps 40 --batch_size 64 --eval_examples 64 --samples 8",
     "rm": "train_rm --task puns --steps 30 --examples 1024 --eval_examples 256",
-    "ppo-rng": "train_ppo --task rng --steps 100 --eval_examples 8",
-    "ppo-grammar": "train_ppo --task grammar --init {sft} --beta 0.5 --steps 16 --batch_size 96 --eval_examples 8 "
-                   "--samples_per_prompt 96 --advantages gae --whiten advantages --epochs 4",
-    "ppo-text": "train_ppo --task sentiment --steps 12 --batch_size 64 --eval_examples 64",
-    "dpo-grammar": "train_dpo --task grammar --init {sft} --steps 60 --batch_size 48 --examples 2880 "
+    "ppo-rng": "train_ppo --task rng --target geometric:p=0.05 --steps 100 --eval_examples 8",
+    "ppo-grammar": "train_ppo --task grammar --init {sft} --beta 0.5 --steps 12 --batch_size 96 --eval_examples 8 "
+                   "--samples_per_prompt 96 --warmup_steps 2 --advantages gae --whiten advantages --epochs 4",
+    "ppo-text": "train_ppo --task sentiment --steps 12 --batch_size 64 --eval_examples 64 --warmup_steps 2",
+    "dpo-grammar": "train_dpo --task grammar --init {sft} --steps 50 --batch_size 48 --examples 2400 "
                    "--eval_examples 64 --samples 8",
     "dpo-text": "train_dpo --task sentiment --steps 30 --examples 320 --eval_examples 128 --samples 48",
     "gfn-rng": "train_gfn --task rng --steps 150 --eval_samples 0",
-    "gfn-real": "train_gfn --task rng --target uniform_real --steps 90 --batch_size 128 --eval_samples 0",
+    "gfn-real": "train_gfn --task rng --target uniform_real --steps 80 --batch_size 128 --eval_samples 0",
     "gfn-grammar": "train_gfn --task grammar --init {sft} --steps 25 --batch_size 96 --samples_per_prompt 96 "
                    "--eval_examples 4 --objective subtb+vargrad",
 }  # fmt: skip
@@ -56,6 +56,7 @@ UNITS = {
     "eval/gold": "gold score", "eval/kl": "KL, nats", "eval/rewards/accuracies": "held-out accuracy",
     "kl_target_policy": "KL to the target, nats", "min_ratio": "least policy/target", "eval/stop_rate": "stop rate",
     "cpu_seconds": "CPU seconds of the run", "first/val/ratio_var": "variance of the first ratios",
+    "last/val/ratio_var": "variance of the last ratios",
     "reward_std": "standard deviation of the rewards", "first/loss": "first loss",
 }  # fmt: skip
 
@@ -82,7 +83,6 @@ COLUMNS = ("minalign.cache", "if self.mask is None:\n            return self.wri
 MIN_0 = ("train_gfn", "prefix_logprobs(model, rule, *part, cfg.temperature)",
          "prefix_logprobs(model, __import__('dataclasses').replace(rule, min_new_tokens=0), *part, cfg.temperature)")
 GELU = '"gelu_new": lambda x: F.gelu(x, approximate="tanh")'
-MEAN = "-losses.masked_mean(logprobs, mask, count)"
 RM_TRAINED = 'stage.make_trainable(model, cfg, "reward")'
 FLAT = "log_reward = (x.flatten(0, 1) for x in columns)"
 PLACED = "non_score.scatter_add(1, lengths[:, None] - 1, scores[:, None])"
@@ -98,22 +98,23 @@ ROWS = (
     Row("fp32-logits", "half_logits"),
     Row("logsigmoid", "extreme_margin"),
     # ---- optimisation
-    Row("accumulate", "sft-text", ("train_sft", MEAN, "-losses.masked_mean(logprobs, mask) * len(micro) / len(batch)"),
-        "--micro_batch 4"),
+    Row("accumulate", "sft-grammar", ("train_sft", "(logprobs, mask, count)",
+        "(logprobs, mask) * len(micro) / len(batch)"), "--micro_batch 8"),
     Row("clip-order", "gfn-rng", "--max_grad_norm 0"),
     Row("schedule", "gfn-rng", "--schedule constant"),
     Row("warmup", "gfn-rng", "--warmup_steps 0"),
     Row("adam-eps", "ppo-rng", "--adam_eps 1e-5"),
     Row("tf-adam", "ppo-rng", "--adam_eps 1e-5 --tf_adam"),
     Row("dropout", "ppo-rng", ("minalign.lora", "self.dropout[name], self.training", "0.1, torch.is_grad_enabled()"),
-        numbers=(*EXACT, "first/val/ratio_var")),
-    Row("lora-layers", "sft-text", "--lora_targets attn.c_attn"),
+        numbers=(*EXACT, "last/val/ratio_var")),
+    Row("lora-layers", "sft-grammar", "--lora_targets attn.c_attn"),
     Row("lora-head", "gfn-rng", "--lora_targets attn.c_attn"),
     # ---- SFT
     Row("stop-trained", "sft-grammar", ("train_sft", "tokens.to(device), mask.to(device)",
         "tokens.to(device), (mask & F.pad(mask[:, 1:], (0, 1))).to(device)")),
     Row("prompt-loss", "sft-grammar", "--loss_on all"),
-    Row("token-mean", "sft-text", ("train_sft", MEAN, "-(logprobs.sum(1) / mask.sum(1)).mean()")),
+    Row("token-mean", "sft-grammar", ("train_sft", "-losses.masked_mean(logprobs, mask, count)",
+        "-(logprobs.sum(1) / mask.sum(1)).mean()")),
     Row("buckets", "sft-text", ("minalign.data", "sorted(window, key=lambda i: lengths[i])", "window"),
         numbers=("cpu_seconds", "eval/loss")),
     # ---- reward models
@@ -150,7 +151,7 @@ ROWS = (
     Row("gae-end", "ppo-grammar", ("minalign.losses", "    advantage = following =",
         "    rewards = rewards + gamma * values * (mask & ~F.pad(mask[:, 1:], (0, 1)))\n    advantage = following =")),
     Row("lambda", "ppo-grammar", "--lam 1"),
-    Row("value-init", "ppo-grammar", ("train_ppo", 'critic.add_head("value", 0.0)', 'critic.add_head("value", 1.0)')),
+    Row("value-init", "ppo-grammar", ("train_ppo", '"value", 0.0', '"value", (model.config.n_embd + 1) ** -0.5')),
     Row("value-clip", "ppo-grammar", "--value_clip 0"),
     Row("critic", "ppo-grammar", "--critic shared", numbers=(*EXACT, "cpu_seconds")),
     Row("rloo", "ppo-grammar", "--advantages rloo", numbers=(*EXACT, "cpu_seconds")),

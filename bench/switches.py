@@ -51,8 +51,8 @@ def child(spec: dict) -> dict[str, float]:
     out = Path(spec["out"])
     importlib.import_module(spec["script"]).main([*spec["flags"], "--out", str(out), "--overwrite"])
     found = json.loads((out / "result.json").read_text())
-    rows = (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").exists() else []
-    found |= {f"first/{key}": x for key, x in json.loads(rows[0] if rows else "{}").items()}
+    rows = (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").exists() else ["{}"]
+    found |= {f"{name}/{key}": x for name, i in (("first", 0), ("last", -1)) for key, x in json.loads(rows[i]).items()}
     if spec["script"] == "train_rm":
         with (out / "predictions.jsonl").open() as file:
             found["reward_std"] = torch.tensor([json.loads(line)["rewards"] for line in file]).std().item()
