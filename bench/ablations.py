@@ -55,9 +55,8 @@ UNITS = {
     "exact/valid_mass": "valid mass", "exact/tv_valid": "TV to the optimum, given a sentence",
     "eval/gold": "gold score", "eval/kl": "KL, nats", "eval/rewards/accuracies": "held-out accuracy",
     "kl_target_policy": "KL to the target, nats", "min_ratio": "least policy/target", "eval/stop_rate": "stop rate",
-    "cpu_seconds": "CPU seconds of the run", "first/val/ratio_var": "variance of the first ratios",
-    "last/val/ratio_var": "variance of the last ratios",
-    "reward_std": "standard deviation of the rewards", "first/loss": "first loss",
+    "cpu_seconds": "CPU seconds", "first/val/ratio_var": "variance of ratios, first step", "first/loss": "first loss",
+    "last/val/ratio_var": "variance of ratios, last step", "reward_std": "standard deviation of rewards",
 }  # fmt: skip
 
 
