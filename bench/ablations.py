@@ -35,7 +35,7 @@ TASKS = {  # {sft}: a run of train_sft with these flags
     "ppo-rng": "train_ppo --task rng --target geometric:p=0.05 --steps 100 --eval_examples 8",
     "ppo-grammar": "train_ppo --task grammar --init {sft} --beta 0.5 --steps 12 --batch_size 96 --eval_examples 8 "
                    "--samples_per_prompt 96 --warmup_steps 2 --advantages gae --whiten advantages --epochs 4",
-    "ppo-text": "train_ppo --task sentiment --steps 12 --batch_size 64 --eval_examples 64 --warmup_steps 2",
+    "ppo-text": "train_ppo --task sentiment --steps 10 --batch_size 64 --eval_examples 40 --warmup_steps 2",
     "dpo-grammar": "train_dpo --task grammar --init {sft} --steps 50 --batch_size 48 --examples 2400 "
                    "--eval_examples 64 --samples 8",
     "dpo-text": "train_dpo --task sentiment --steps 30 --examples 320 --eval_examples 128 --samples 48",
@@ -55,9 +55,8 @@ UNITS = {
     "exact/valid_mass": "valid mass", "exact/tv_valid": "TV to the optimum, given a sentence",
     "eval/gold": "gold score", "eval/kl": "KL, nats", "eval/rewards/accuracies": "held-out accuracy",
     "kl_target_policy": "KL to the target, nats", "min_ratio": "least policy/target", "eval/stop_rate": "stop rate",
-    "cpu_seconds": "CPU seconds of the run", "first/val/ratio_var": "variance of the first ratios",
-    "last/val/ratio_var": "variance of the last ratios",
-    "reward_std": "standard deviation of the rewards", "first/loss": "first loss",
+    "cpu_seconds": "CPU seconds", "first/val/ratio_var": "variance of ratios, first step", "first/loss": "first loss",
+    "last/val/ratio_var": "variance of ratios, last step", "reward_std": "standard deviation of rewards",
 }  # fmt: skip
 
 
