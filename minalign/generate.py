@@ -223,8 +223,13 @@ def states(
     tokens; gradients are exact, also through the prompt, which is encoded once. T = R - 1, the states in which the
     tokens are chosen; `last`: T = R, also the state after the last one.
     """
-    prefix, first = model.encode_prefix(prompts, prompt_mask)
     read = tokens if last else tokens[:, :-1]
+    if len(prompts) == len(tokens):  # nothing to share: one pass over both
+        padded = prompt_mask is not None and not prompt_mask.all()
+        known = F.pad(prompt_mask, (0, read.size(1)), value=True) if padded else None
+        hidden = model(torch.cat([prompts, read], 1), known)
+        return hidden[:, prompts.size(1) - 1], hidden[:, prompts.size(1) :]
+    prefix, first = model.encode_prefix(prompts, prompt_mask)
     if not read.size(1):
         return first, first.new_zeros(tokens.size(0), 0, first.size(1))
     # Right padding needs no mask: a real token never sees what comes after it, and padded positions are not used.

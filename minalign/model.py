@@ -11,6 +11,7 @@ Dropout of the backbone is left out on purpose: a log-prob must not depend on a 
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -243,29 +244,27 @@ class GPT2(nn.Module):
         tokens: Tensor,
         temperature: float | Tensor = 1.0,
         forbidden: Tensor | None = None,
-        budget: int = 2**27,
+        budget: int = 0,
         entropy: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Return log p(tokens | hidden) without keeping an (M, V) tensor for the backward pass when that is large.
 
         hidden: (M, D). tokens: (M, ...) int64, one or several token ids a row. temperature: a number or (M,).
         forbidden: bool (V,) or (M, V), ids of probability zero (their own log-prob is -inf).
-        budget: logits kept at most; beyond it rows are done in chunks and each chunk's logits are computed again in
-        backward (saves memory, costs up to 16 % time).
+        budget: logits at a time, 0 = as many as pays. Through a frozen head none are kept (`_FrozenHead`); else, beyond
+        the budget, each chunk's logits are computed again in backward (saves memory, costs up to 16 % time).
         Returns (M, ...) float32; with `entropy` also the entropy of each distribution, nats, (M,).
         """
-        if isinstance(temperature, Tensor) or temperature != 1:  # dividing by one is a pass over (M, V) for nothing
-            temperature = torch.as_tensor(temperature, device=hidden.device).expand(hidden.size(0))
-        else:
-            temperature = None
         wide = tokens.flatten(1) if tokens.dim() > 1 else tokens[:, None]  # (M, ids a row)
+        frozen = type(self.lm_head) is Head and not self.lm_head.weight.requires_grad and not entropy
+        rows = max(1, (budget or (2**24 if frozen and hidden.is_cpu else 2**27)) // self.config.vocab_size)
+        if isinstance(temperature, Tensor):
+            temperature = temperature.to(hidden.device).expand(hidden.size(0))[:, None]
+        if frozen:
+            return _FrozenHead.apply(hidden, wide, self.lm_head, temperature, forbidden, rows).reshape(tokens.shape)
 
         def chunk(h, ids, temp, banned):
-            logits = self.lm_head(h).float()  # (m, V)
-            if temp is not None:
-                logits = logits / temp[:, None]
-            if banned is not None:
-                logits = logits.masked_fill(banned, -torch.inf)
+            logits = tempered(self.lm_head(h), temp, banned)  # (m, V)
             logz = logits.logsumexp(1, keepdim=True)
             picked = logits.gather(1, ids) - logz
             if not entropy:
@@ -274,15 +273,62 @@ class GPT2(nn.Module):
             nats = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0)).sum(1, keepdim=True)  # 0 log 0 = 0
             return torch.cat([picked, nats], 1)
 
-        rows = max(1, budget // self.config.vocab_size)
-        if hidden.size(0) <= rows:
-            out = chunk(hidden, wide, temperature, forbidden)
+        parts = [(hidden[i], wide[i], *given) for i, *given in chunks(hidden.size(0), rows, temperature, forbidden)]
+        if len(parts) == 1:
+            out = chunk(*parts[0])
         else:
-            parts = []
-            for i in range(0, hidden.size(0), rows):
-                s = slice(i, i + rows)
-                banned = forbidden[s] if forbidden is not None and forbidden.dim() == 2 else forbidden
-                temp = None if temperature is None else temperature[s]
-                parts.append(checkpoint(chunk, hidden[s], wide[s], temp, banned, use_reentrant=False))
-            out = torch.cat(parts)
+            out = torch.cat([checkpoint(chunk, *part, use_reentrant=False) for part in parts])
         return (out[:, :-1].reshape(tokens.shape), out[:, -1]) if entropy else out.reshape(tokens.shape)
+
+
+def tempered(logits: Tensor, temperature: float | Tensor, forbidden: Tensor | None) -> Tensor:
+    """Return logits / temperature in fp32, -inf where they are forbidden; passes that would change nothing are left
+    out: each is one over (M, V) numbers."""
+    logits = logits.float()
+    if isinstance(temperature, Tensor) or temperature != 1:
+        logits = logits / temperature
+    return logits if forbidden is None else logits.masked_fill(forbidden, -torch.inf)
+
+
+def chunks(n: int, rows: int, *settings) -> Iterator[tuple]:
+    """Yield slices of n rows, `rows` at a time, with those rows of the settings that are tensors of as many."""
+    for i in range(0, max(n, 1), rows):
+        at = slice(i, i + rows)
+        yield at, *(x[at] if isinstance(x, Tensor) and x.dim() == 2 and x.size(0) == n else x for x in settings)
+
+
+class _FrozenHead(torch.autograd.Function):
+    """log p(ids | hidden) through an output head that is not trained; no logits are kept.
+
+        d log p(y | h) / dh = (W_y - sum_v p_v W_v) / T
+
+    does not depend on what comes from above, so it is computed while the probabilities are there: (M, D) numbers
+    instead of (M, V), and none of the passes over (M, V) that a softmax needs in backward.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, ids, head, temperature, forbidden, rows):  # shapes: `token_logprobs`
+        found, slopes = [], []
+        weight = head.weight.to(head.dtype or hidden.dtype) if ctx.needs_input_grad[0] else None
+        for at, temp, banned in chunks(hidden.size(0), rows, temperature, forbidden):
+            logits = tempered(head(hidden[at]), temp, banned)  # (m, V), and no other tensor of this size
+            logits -= logits.amax(1, keepdim=True)
+            chosen = logits.gather(1, ids[at])
+            total = logits.exp_().sum(1, keepdim=True)
+            found.append(chosen - total.log())
+            if weight is not None:
+                known = (chosen > -torch.inf).float()  # (m, ids a row)
+                # The one is added before rounding to half precision: near p = 1 their difference is what counts.
+                onehot_less_p = logits.div_(-total).scatter_add_(1, ids[at, :1], known[:, :1])
+                of_ids = head.weight[ids[at]].float() * known[..., None]  # (m, ids a row, D)
+                first = (onehot_less_p.to(weight.dtype) @ weight).float()[:, None]
+                slopes.append(first + of_ids - of_ids[:, :1])
+        ctx.temperature, ctx.like = temperature, hidden.dtype
+        ctx.save_for_backward(torch.cat(slopes) if slopes else None)
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (slopes,) = ctx.saved_tensors
+        total = (grad[:, None] @ slopes)[:, 0]  # (M, D)
+        return (total / ctx.temperature).to(ctx.like), None, None, None, None, None

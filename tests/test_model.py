@@ -341,11 +341,13 @@ def reference_logprobs(model, hidden, tokens, temperature, forbidden):
     return logits.log_softmax(-1).gather(1, tokens.view(len(tokens), -1)).view(tokens.shape)
 
 
+@pytest.mark.parametrize("frozen", [False, True], ids=["trained head", "frozen head"])
 @pytest.mark.parametrize("rows", [1000, 7, 1], ids=["whole", "chunks of 7", "row by row"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7, "a row"])
 @pytest.mark.parametrize("forbidden", [None, "ids", "ids a row"])
-def test_token_logprobs(model, rows, temperature, forbidden):
+def test_token_logprobs(model, rows, temperature, forbidden, frozen):
     M, V = 23, 67
+    model.lm_head.requires_grad_(not frozen)
     hidden, tokens = torch.randn(M, 24, requires_grad=True), torch.randint(10, V, (M, 2))
     temperature = 0.5 + torch.rand(M) if temperature == "a row" else temperature
     banned = {None: None, "ids": torch.arange(V) < 9, "ids a row": torch.arange(V) < torch.randint(1, 9, (M, 1))}[
@@ -355,12 +357,35 @@ def test_token_logprobs(model, rows, temperature, forbidden):
     plain = reference_logprobs(model, hidden, tokens, temperature, banned)
     close(ours, plain)
     weights = torch.randn(M, 2)
-    both = [hidden, model.lm_head.weight]
+    both = [hidden] if frozen else [hidden, model.lm_head.weight]
     for a, b in zip(
         torch.autograd.grad((ours * weights).sum(), both), torch.autograd.grad((plain * weights).sum(), both)
     ):
         close(a, b)
     assert ours.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype, rel", [(torch.float32, 2e-3), (torch.bfloat16, 0.02)], ids=str)
+def test_the_gradient_through_a_frozen_head_is_exact_near_certainty(model, dtype, rel):
+    """p(y) > 0.99: there 1 - p of a p in half precision would be 0, or twice what it is."""
+    model.requires_grad_(False).lm_head.dtype = dtype
+    weight, ids = model.lm_head.weight.double(), torch.tensor([3, 9])
+    margin = lambda h, i: h @ weight[i] - (h @ weight.T)[torch.arange(67) != i].max()  # noqa: E731
+    hidden = torch.stack([next(h for k in range(99) if margin(h := weight[i] * k, i) > 7) for i in (3, 9)])
+    exact = (hidden @ weight.T).softmax(1)
+    assert ((left := 1 - exact[[0, 1], ids]) < 1e-2).all() and (left > 1e-6).all()
+    wanted = (torch.eye(67, dtype=torch.float64)[ids] - exact) @ weight
+    hidden = hidden.float().requires_grad_()
+    model.token_logprobs(hidden, ids).sum().backward()
+    assert (hidden.grad - wanted).norm() < rel * wanted.norm()
+
+
+def test_a_frozen_heads_logits_are_never_kept(model):
+    model.requires_grad_(False)
+    hidden, tokens, kept = torch.randn(60, 24, requires_grad=True), torch.randint(0, 67, (60, 2)), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        model.token_logprobs(hidden, tokens).sum().backward()
+    assert max(kept) == 60 * 2 * 24 and hidden.grad.abs().sum() > 0
 
 
 def test_token_logprobs_of_one_id_a_row_and_of_none(model):
