@@ -68,14 +68,17 @@ def test_a_wrong_number_would_be_seen():
 
 
 def defined(path):
-    """Return the names of a file's functions and classes, also as Class.method."""
+    """Return the names of a file's functions, classes and constants, also as Class.method, and with the file's name."""
     tree = ast.parse(path.read_text("utf-8"))
+    constants = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+                 if isinstance(target, ast.Name)}  # fmt: skip
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     inside = [f"{c.name}.{f.name}" for c in nodes for f in getattr(c, "body", ()) if isinstance(f, ast.FunctionDef)]
-    return {node.name for node in nodes} | set(inside)
+    names = {node.name for node in nodes} | set(inside) | constants
+    return names | {f"{path.stem}.{name}" for name in names} | {path.stem, path.name}
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_links_lead_to_files_and_functions(page):
     """A link [`name`](file.py) names a function or class of the file, [`# word`](file.py) a comment in it."""
     for quoted, name, target in LINK.findall(page.read_text("utf-8")):
@@ -86,5 +89,5 @@ def test_links_lead_to_files_and_functions(page):
         if quoted and path.suffix == ".py" and name.startswith("# "):
             found = re.search(rf"(?m)^ *{re.escape(name)}\b", path.read_text("utf-8"))
             assert found, f"{page.name}: {name} in {target}"
-        elif quoted and path.suffix == ".py":
+        elif path.suffix == ".py" and (quoted or name.startswith(f"{path.stem}.")):
             assert name in defined(path), f"{page.name}: {name} in {target}"
