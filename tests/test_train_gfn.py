@@ -140,7 +140,8 @@ def test_evaluating_a_run_reproduces_its_numbers(finished, tmp_path):
     old, new = result_of(finished), result_of(tmp_path / "eval")
     for key in ("kl_target_policy", "kl_policy_target", "tv", "valid_mass", "support", "max_ratio"):
         assert new[key] == pytest.approx(old[key], rel=1e-2, abs=1e-5)  # merging rounds the weights
-        assert new[f"base_{key}"] == pytest.approx(old[f"base_{key}"], abs=1e-6)  # what that run started from
+        # What that run started from; there the head has an adapter, which is off, and its sums are in another order.
+        assert new[f"base_{key}"] == pytest.approx(old[f"base_{key}"], rel=1e-5, abs=1e-6)
     assert new["steps"] == 0 and not (tmp_path / "eval" / "metrics.jsonl").exists()
     assert not (tmp_path / "eval" / "adapter_model.safetensors").exists()
 
