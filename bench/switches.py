@@ -4,7 +4,8 @@ A probe measures a detail directly, where training for 20 seconds would show not
 returns {"on": numbers, "off": numbers}.
 """
 
-import importlib
+import importlib.machinery
+import importlib.util
 import json
 import math
 import random
@@ -21,19 +22,31 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class Edited(importlib.machinery.SourceFileLoader):
+    """Loads a module's file with some of its lines changed; nothing is read from or written to its bytecode cache."""
+
+    changes: list[tuple[str, str]]
+
+    def path_stats(self, path: str) -> dict:
+        raise OSError  # what importlib takes for "not to be cached"
+
+    def get_data(self, path: str) -> bytes:
+        source = super().get_data(path).decode("utf-8")
+        for old, new in self.changes:
+            assert source.count(old) == 1, f"{Path(path).name} has {source.count(old)} times: {old}"
+            source = source.replace(old, new)
+        return source.encode("utf-8")
+
+
 def edited(name: str, changes: list[tuple[str, str]]) -> types.ModuleType:
     """Import a module with lines changed, in the place of the one on disk."""
-    path = ROOT / (name.replace(".", "/") + ".py")
-    source = path.read_text(encoding="utf-8")
-    for old, new in changes:
-        assert source.count(old) == 1, f"{path.name} has {source.count(old)} times: {old}"
-        source = source.replace(old, new)
-    module = sys.modules[name] = types.ModuleType(name)
-    module.__file__ = str(path)
+    loader = Edited(name, str(ROOT / (name.replace(".", "/") + ".py")))
+    loader.changes = changes
+    module = sys.modules[name] = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
     package, _, last = name.rpartition(".")
     if package:
         setattr(importlib.import_module(package), last, module)
-    exec(compile(source, str(path), "exec"), module.__dict__)
+    loader.exec_module(module)
     return module
 
 

@@ -327,9 +327,7 @@ def _nano(device: torch.device | str, batch_size: int) -> SentenceEncoder:
     return SentenceEncoder("nano hidden states", rows, centre)
 
 
-def classifier(
-    name: str, device: torch.device | str = "cpu", batch_size: int = 32, flag: str = "--nli"
-) -> Classifier:
+def classifier(name: str, device: torch.device | str = "cpu", batch_size: int = 32, flag: str = "--nli") -> Classifier:
     """Return a frozen classifier of texts or pairs of texts, such as roberta-large-mnli.
 
     name: a hub id or folder of a BERT or RoBERTa with a classification head. flag: what messages call it. The labels,
@@ -347,8 +345,6 @@ def classifier(
         raise UserError(f"{folder}/config.json: expected id2label of two or more classes from 0, of which one holds.\n"
                         f"Found id2label {json.dumps(names)[:60]}, problem_type {raw.get('problem_type')}")  # fmt: skip
     model, tokenizer, limit = _load(folder, device, len(labels))
-    return Classifier(labels, _Rows(
-        frame=lambda text: tokenizer.frame(text, limit),
-        run=lambda tokens, mask, second: model.logits(model(tokens, mask, second.long())),
-        width=len(labels), pad=tokenizer.pad, device=device, batch_size=batch_size,
-    ))  # fmt: skip
+    run = lambda tokens, mask, second: model.logits(model(tokens, mask, second.long()))  # noqa: E731
+    return Classifier(labels, _Rows(lambda text: tokenizer.frame(text, limit), run, len(labels), tokenizer.pad, device,
+                                    batch_size))  # fmt: skip

@@ -100,7 +100,7 @@ class Section:
 
         short: flags of --quick. wrote: its last file; where that is there it is finished.
         """
-        out, done = self.at / name, False
+        out = self.at / name
         self.commands.append(f"-m minalign.{module} {flags}")
         words = [*shlex.split(flags), *(shlex.split(short) if self.cfg.quick else []), "--out", str(out)]
         if not (out / wrote).exists():
