@@ -24,6 +24,7 @@ from minalign.data import Encoded
 from minalign.errors import UserError
 from minalign.generate import StopRule, left_pad, score
 from minalign.model import GPT2
+from minalign.optim import AdamW
 from minalign.records import as_pairs
 from minalign.respond import measure
 from minalign.run import check_finite, pick_device, seed_everything
@@ -165,7 +166,7 @@ def main(argv: list[str]) -> None:
     ref_train = torch.full((len(train), 2), torch.nan, device=device)  # filled in when a pair is first met
     trained = stage.make_trainable(model, cfg)
     trained = dist.shard(trained, model, ref) if cfg.shard == "fsdp" else trained
-    optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+    optimizer = AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), checkpoint.Best(cfg.keep_best, trained)
@@ -226,9 +227,9 @@ def main(argv: list[str]) -> None:
             model.train()
 
             # targets: the policy should prefer the chosen one more than the reference does
-            for attempt in memory.Attempts(cfg, optimizer):
+            for attempt in memory.Attempts(cfg, optimizer):  # zero_grad; again in halves if memory runs out
                 with attempt:
-                    loss, policies, counts = 0.0, [], []
+                    loss, policies, counts, part, policy = 0.0, [], [], None, None  # None: a failed attempt's graph
                     for rows in data.chunks(batch, cfg.micro_batch * dist.world()):
                         policy, tokens = log_probs(model, [train[i] for i in rows], rule, T)  # (b, 2)
                         part = dpo_loss(cfg, policy, ref_train[rows], tokens).sum() / len(batch)

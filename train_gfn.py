@@ -24,6 +24,7 @@ from minalign.cli import flag
 from minalign.encoders import sentence_encoder
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, left_pad, prefix_logprobs, rows_of
+from minalign.optim import AdamW
 from minalign.records import Record
 from minalign.replay import ReplayBuffer
 from minalign.respond import measure, probe, text_of
@@ -211,7 +212,7 @@ def main(argv: list[str]) -> None:
     trained = dist.shard(trained, model, ref, reward_model and reward_model.model) if cfg.shard == "fsdp" else trained
     flow = torch.nn.Linear(model.config.n_embd, 1, device=device)  # log Z of a prompt, from its last state in p_ref
     torch.nn.init.zeros_(flow.weight), torch.nn.init.zeros_(flow.bias)
-    optimizer = torch.optim.AdamW([
+    optimizer = AdamW([
         {"params": list(trained.values()), "peak": cfg.learning_rate, "weight_decay": cfg.weight_decay},
         {"params": list(flow.parameters()), "peak": cfg.log_z_learning_rate, "weight_decay": 0.0}])
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
@@ -331,9 +332,9 @@ def main(argv: list[str]) -> None:
             can_end = (t >= least) & (t <= lengths[:, None])  # (B, S) where log R is known
             rooted = cfg.objective == "subtb" and rule.min_new_tokens > 0  # s_0 cannot end, so log Z is its flow
             weight = losses.subtb_weight(can_end | (rooted & (t == 0)), cfg.subtb_lambda)
-            for attempt in memory.Attempts(cfg, optimizer):
+            for attempt in memory.Attempts(cfg, optimizer, N):  # zero_grad; again in halves if memory runs out
                 with attempt:
-                    loss, ratios = 0.0, []
+                    loss, ratios, part_loss, log_p, g = 0.0, [], *[None] * 3  # None: the graph of a failed attempt
                     for some in torch.arange(b).split(memory.prompts_at_once(cfg, N)):
                         rows = rows_of(some, N)
                         part = prompts[some], prompt_mask[some], tokens[rows], mask[rows], lengths[rows]

@@ -27,6 +27,7 @@ from minalign.cli import flag
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, join, left_pad, rows_of, score_states, states
 from minalign.model import GPT2
+from minalign.optim import AdamW
 from minalign.respond import measure, text_of
 from minalign.run import check_finite, pick_device, seed_everything
 from minalign.stage import StageConfig
@@ -203,7 +204,7 @@ def main(argv: list[str]) -> None:
         print(data.preview(train, tokenizer))
     rates = (trained, cfg.learning_rate), (value_trained, cfg.value_learning_rate or cfg.learning_rate)
     groups = [{"params": list(part.values()), "peak": rate} for part, rate in rates if part]
-    optimizer = torch.optim.AdamW(groups, cfg.learning_rate, eps=cfg.adam_eps, weight_decay=cfg.weight_decay)
+    optimizer = AdamW(groups, cfg.learning_rate, eps=cfg.adam_eps, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     trained |= value_trained
     beta, best, streams = cfg.beta, checkpoint.Best(cfg.keep_best, trained), {"noise": noise, "choice": choice}
@@ -297,9 +298,10 @@ def main(argv: list[str]) -> None:
             factor, stats = stage.learning_rate_factor(cfg, step), []
             for epoch in range(cfg.epochs):
                 for part in torch.tensor(choice.sample(range(len(batch)), len(batch))).chunk(cfg.minibatches):
-                    for attempt in memory.Attempts(cfg, optimizer):
+                    for attempt in memory.Attempts(cfg, optimizer, N):  # zero_grad; again in halves if memory runs out
                         with attempt:
                             count, stat, off = mask.view(len(batch), N, R)[part].sum(), Counter(), 0.0  # of its tokens
+                            loss = logprobs = nats = v = None  # the graph of a failed attempt
                             for some in part.split(memory.prompts_at_once(cfg, N)):
                                 old = old_logprobs[rows := rows_of(some, N)]
                                 micro = (prompts[some], prompt_mask[some], tokens[rows], m := mask[rows])

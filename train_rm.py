@@ -24,6 +24,7 @@ from minalign.data import Encoded
 from minalign.errors import UserError
 from minalign.generate import left_pad
 from minalign.nano.corpus import SPLITS
+from minalign.optim import AdamW
 from minalign.records import Record, write_records
 from minalign.respond import respond
 from minalign.rewards import RewardHead, RewardModel, from_run, save_head
@@ -214,7 +215,7 @@ def main(argv: list[str]) -> None:
         normalise()
         head.log_odds.fill_(1.0)  # training starts from rewards of variance 1, taken as log-odds
     trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
-    optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+    optimizer = AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     lengths = [len(r.prompt) + max(map(len, r.responses)) for r in train]
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), checkpoint.Best(cfg.keep_best, trained)
@@ -247,9 +248,10 @@ def main(argv: list[str]) -> None:
             batch = [train[i] for i in order.next()]
 
             # targets: the preferred response's reward should be the higher one
-            for attempt in memory.Attempts(cfg, optimizer):
+            for attempt in memory.Attempts(cfg, optimizer):  # zero_grad; again in halves if memory runs out
                 with attempt:
                     loss, right, compared, seen, names, margins = 0.0, 0.0, 0, [], [], []
+                    part = rewards = None  # the graph of a failed attempt
                     for group in grouped(batch):
                         for micro in data.chunks(group, cfg.micro_batch * dist.world()):
                             rewards = score(reward_model, micro)  # (b, K)

@@ -23,6 +23,7 @@ from minalign.cli import flag
 from minalign.data import Encoded
 from minalign.generate import StopRule, join, left_pad, score, states
 from minalign.model import GPT2
+from minalign.optim import AdamW
 from minalign.respond import respond
 from minalign.run import check_finite, pick_device, seed_everything
 from minalign.stage import StageConfig
@@ -83,12 +84,14 @@ def evaluate(model: GPT2, records: list[Encoded], rule: StopRule, rows: int) -> 
     for batch in data.chunks(records, rows):
         prompts, prompt_mask, tokens, mask = collate(batch, model.device)
         part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
-        logits = model.lm_head(join(*states(model, prompts, tokens, prompt_mask))[mask]).float()  # (tokens of batch, V)
-        logits[mask.nonzero()[:, 1] < rule.min_new_tokens, rule.stop] = -torch.inf
-        nll = F.cross_entropy(logits, tokens[mask], reduction="none")
         found = torch.zeros(len(mask), 3, device=model.device)  # of each response: nats, right tokens, tokens
-        right = logits.argmax(-1) == tokens[mask]
-        found.index_add_(0, mask.nonzero()[:, 0], torch.stack([nll, right.float(), torch.ones_like(nll)], 1))
+        places, hidden = mask.nonzero(), join(*states(model, prompts, tokens, prompt_mask))[mask]
+        for h, at, ids in zip(*(x.split(512) for x in (hidden, places, tokens[mask]))):  # logits at a time
+            logits = model.lm_head(h).float()  # (m, V)
+            logits[at[:, 1] < rule.min_new_tokens, rule.stop] = -torch.inf
+            nll = F.cross_entropy(logits, ids, reduction="none")
+            right = (logits.argmax(-1) == ids).float()
+            found.index_add_(0, at[:, 0], torch.stack([nll, right, torch.ones_like(nll)], 1))
         found = part.join(found).view(len(batch), -1, 3).sum(1)
         nats += found[:, 0].tolist()
         correct, count = correct + found[:, 1].sum().item(), count + found[:, 2].sum().item()
@@ -145,7 +148,7 @@ def main(argv: list[str]) -> None:
     base_logprobs = world.logprobs(stage.reference(model, cfg) if cfg.eval_only else model) if world else None
     trained = stage.make_trainable(model, cfg)
     trained = dist.shard(trained, model) if cfg.shard == "fsdp" else trained
-    optimizer = torch.optim.AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+    optimizer = AdamW(trained.values(), cfg.learning_rate, weight_decay=cfg.weight_decay)
     scaler = precision.Scaler(device.type, enabled=cfg.dtype == "fp16")
     order, best = data.Stream(lengths, cfg.batch_size, cfg.seed), checkpoint.Best(cfg.keep_best, trained)
     streams = {"noise": noise}
@@ -174,9 +177,9 @@ def main(argv: list[str]) -> None:
             count = sum(len(ids) for record in batch for ids in record.responses)  # that have a loss
 
             # targets: the response's own tokens; the loss of a micro-batch is its share of the step's
-            for attempt in memory.Attempts(cfg, optimizer):
+            for attempt in memory.Attempts(cfg, optimizer):  # zero_grad; again in halves if memory runs out
                 with attempt:
-                    loss, found = 0.0, []
+                    loss, found, part, logprobs = 0.0, [], None, None  # None: the graph of a failed attempt
                     for micro in data.chunks(batch, cfg.micro_batch * dist.world()):
                         prompts, prompt_mask, tokens, mask = collate(micro, device)
                         logprobs, _ = score(model, prompts, tokens, mask, rule.stop, rule.min_new_tokens,

@@ -42,11 +42,11 @@ STAGES = {
 def measure(script: str, argv: list[str]) -> None:
     """Run a script in this process, without checkpoints; print what two of its steps cost. It ends with them, unless
     another stage needs its result."""
-    import torch
 
+    from minalign import optim
     from minalign.run import Run
 
-    found, times, step = {}, [], torch.optim.AdamW.step
+    found, times, step = {}, [], optim.AdamW.step
 
     @contextlib.contextmanager
     def loop(self, rescue=None):
@@ -67,7 +67,7 @@ def measure(script: str, argv: list[str]) -> None:
                 raise SystemExit
 
     Run.graceful_signals, Run.log, Run.save = loop, logged, lambda self, *args: None
-    torch.optim.AdamW.step = counted
+    optim.AdamW.step = counted
     importlib.import_module(script).main(argv)
 
 

@@ -17,6 +17,8 @@ from machine import bandwidth, product_seconds, wait
 from torch.utils._python_dispatch import TorchDispatchMode
 from work import Clock
 
+from minalign import optim
+
 PRODUCTS = {torch.ops.aten.mm: 0, torch.ops.aten.addmm: 1}  # where the two factors are among the arguments
 
 
@@ -66,7 +68,7 @@ class Spent(Clock):
     def updates(self, backward: str) -> None:
         """Wrap what all training has: the backward pass, by this name, and AdamW's step."""
         self.wrap(torch.Tensor, "backward", backward)
-        self.wrap(torch.optim.AdamW, "step", "optimizer")
+        self.wrap(optim.AdamW, "step", "optimizer")
 
     @contextlib.contextmanager
     def phase(self, name: str):

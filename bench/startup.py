@@ -32,14 +32,15 @@ def child(began: str, script: str, *flags: str) -> None:
     def tick(*args, **settings):
         clock.ends.append(time.monotonic())
 
-    import torch
+    import torch  # noqa: F401
 
     tick()
     module = importlib.import_module(script)
     tick()
+    from minalign import optim
     from minalign.run import Run
 
-    signals, step = Run.graceful_signals, torch.optim.AdamW.step
+    signals, step = Run.graceful_signals, optim.AdamW.step
 
     def loop(self, *args):
         tick()
@@ -51,7 +52,7 @@ def child(began: str, script: str, *flags: str) -> None:
         clock.report(1)
         raise SystemExit
 
-    Run.graceful_signals, torch.optim.AdamW.step = loop, first
+    Run.graceful_signals, optim.AdamW.step = loop, first
     module.main(list(flags))
 
 

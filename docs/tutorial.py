@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from any folder
 import train_dpo
 import train_gfn
-from minalign import cli, data, lora, losses, stage
+from minalign import cli, data, lora, losses, optim, stage
 from minalign.generate import StopRule, left_pad, prefix_logprobs, score
 from minalign.jsonl import read_records
 from minalign.tasks import rng
@@ -35,7 +35,7 @@ def begin(script, argv: list[str], preset) -> tuple:
 def update(cfg, trained: dict, loss) -> None:
     """Take the first optimizer step of a run, as the scripts do."""
     rate = cfg.learning_rate * stage.learning_rate_factor(cfg, 0)
-    optimizer = torch.optim.AdamW(trained.values(), rate)
+    optimizer = optim.AdamW(trained.values(), rate)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm)
     optimizer.step()

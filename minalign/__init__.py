@@ -1,5 +1,6 @@
 """How language models are aligned, from scratch. A Python or a torch that is too old is refused here, by name."""
 
+import os
 import sys
 
 PYTHON, TORCH = "3.10", "2.6"  # the oldest, as in pyproject.toml
@@ -12,6 +13,9 @@ def _check(name: str, found: str, least: str, fix: str) -> None:
         print(f"error: minalign needs {name} {least} or newer, found {found}\n{fix}", file=sys.stderr)
         raise SystemExit(2)
 
+
+# oneDNN keeps programs for 1,024 shapes; decoding meets a new one with each token: gigabytes in the end.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 _check("Python", ".".join(map(str, sys.version_info[:3])), PYTHON,
        "python3.12 -m venv .venv && . .venv/bin/activate && pip install -r requirements.txt")  # fmt: skip

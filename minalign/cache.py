@@ -48,33 +48,66 @@ class Prefix:
         The n responses of a prompt ask it together, as n T queries, so it is neither copied nor read n times.
         q, k, v: (B, H, T, w) of the new tokens. mask: (B or 1, 1, T, t) bool over the responses' tokens, None = causal.
         """
-        keys, values, (B, H, T, w) = self.keys[layer], self.values[layer], q.shape
-        b, n, P = keys.size(0), self.n, keys.size(2)
-
-        def together(x):  # (B, H, T, .) -> (b, H, n T, .)
-            return x.view(b, n, H, T, -1).transpose(1, 2).reshape(b, H, n * T, -1)
-
-        def apart(x):  # and back
-            return x.view(b, H, n, T, -1).transpose(1, 2).reshape(B, H, T, -1)
-
+        keys, values, (B, _, T, w), n = self.keys[layer], self.values[layer], q.shape, self.n
         k, v = self.extend(layer, k, v)
         if mask is None and T > 1:
             mask = torch.ones(1, 1, T, k.size(2), dtype=torch.bool, device=q.device).tril(k.size(2) - T)
-        if T > 1 and (n == 1 or T > 2 * w):  # T scores of a key take more memory than the copy that SDPA needs
-            seen = torch.ones(B, P, dtype=torch.bool, device=q.device) if self.mask is None else self.mask
-            seen = seen.repeat_interleave(B // len(seen), 0)[:, None, None].expand(B, 1, T, P)
-            k, v = (torch.cat([old.repeat_interleave(n, 0), new], 2) for old, new in ((keys, k), (values, v)))
-            return F.scaled_dot_product_attention(q, k, v, torch.cat([seen, mask.expand(B, 1, T, -1)], 3), scale=scale)
+        if T == 1 or n > 1 and T <= 2 * w:
+            return _SharedAttention.apply(q, k, v, keys, values, mask, self.mask, scale)
+        # T weights of a key would take more memory than the copy that SDPA needs.
+        seen = torch.ones(B, keys.size(2), dtype=torch.bool, device=q.device) if self.mask is None else self.mask
+        seen = seen.repeat_interleave(B // len(seen), 0)[:, None, None].expand(B, 1, T, -1)
+        k, v = (torch.cat([old.repeat_interleave(n, 0), new], 2) for old, new in ((keys, k), (values, v)))
+        return F.scaled_dot_product_attention(q, k, v, torch.cat([seen, mask.expand(B, 1, T, -1)], 3), scale=scale)
+
+
+class _SharedAttention(torch.autograd.Function):
+    """What `Prefix.attend` says. Kept for the backward pass is one number per query and key, in half precision if v is.
+
+    With p the softmax's weights, of the prompt's and of the own tokens alike: d s = p (d y . v - d y . y) scale.
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, keys, values, mask, seen, scale):
+        asked = (_together(q, len(keys)) @ keys.transpose(-1, -2)).float() * scale  # (b, H, n T, P)
         own = (q @ k.transpose(-1, -2)).float() * scale  # (B, H, T, t)
+        if seen is not None:
+            asked.masked_fill_(~seen[:, None, None], -torch.inf)
         if mask is not None:
-            own = own.masked_fill(~mask, -torch.inf)
-        asked = (together(q) @ keys.transpose(-1, -2)).float() * scale  # (b, H, n T, P)
-        if self.mask is not None:
-            asked = asked.masked_fill(~self.mask[:, None, None], -torch.inf)
-        top = torch.maximum(own.amax(-1, keepdim=True), apart(asked.amax(-1, keepdim=True))).detach()
-        own, asked = (own - top).exp(), (asked - together(top)).exp()
-        total = own.sum(-1, keepdim=True) + apart(asked.sum(-1, keepdim=True))
-        return (own.to(v.dtype) @ v + apart(asked.to(v.dtype) @ values)) / total.to(v.dtype)
+            own.masked_fill_(~mask, -torch.inf)
+        top = torch.maximum(own.amax(-1, keepdim=True), _apart(asked.amax(-1, keepdim=True), q))
+        own, asked = own.sub_(top).exp_(), asked.sub_(_together(top, len(keys))).exp_()
+        total = own.sum(-1, keepdim=True) + _apart(asked.sum(-1, keepdim=True), q)
+        y = (own.to(v.dtype) @ v + _apart(asked.to(v.dtype) @ values, q)) / total.to(v.dtype)
+        if any(ctx.needs_input_grad):
+            own, asked = own.div_(total).to(v.dtype), asked.div_(_together(total, len(keys))).to(v.dtype)
+            ctx.save_for_backward(q, k, v, keys, values, own, asked, y)
+            ctx.scale = scale
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        q, k, v, keys, values, own, asked, y = ctx.saved_tensors
+        b, along = len(keys), (dy.float() * y).sum(-1, keepdim=True)
+        own_ds = ((dy @ v.transpose(-1, -2)).float().sub_(along) * own).mul_(ctx.scale).to(q.dtype)
+        rows, queries = _together(dy, b), _together(q, b)
+        asked_ds = (rows @ values.transpose(-1, -2)).float().sub_(_together(along, b)) * asked
+        asked_ds = asked_ds.mul_(ctx.scale).to(q.dtype)
+        dq = own_ds @ k + _apart(asked_ds @ keys, q)
+        dk, dv = own_ds.transpose(-1, -2) @ q, own.transpose(-1, -2) @ dy
+        return (dq, dk, dv, asked_ds.transpose(-1, -2) @ queries, asked.transpose(-1, -2) @ rows, *(None,) * 3)
+
+
+def _together(x: Tensor, b: int) -> Tensor:
+    """Return rows (B, H, T, .) as those of b prompts, (b, H, n T, .)."""
+    B, H, T, _ = x.shape
+    return x.view(b, B // b, H, T, -1).transpose(1, 2).reshape(b, H, -1, x.size(3))
+
+
+def _apart(x: Tensor, like: Tensor) -> Tensor:
+    """Return the rows of b prompts (b, H, n T, .) as (B, H, T, .), in the order of those `like` (B, H, T, .)."""
+    B, H, T, _ = like.shape
+    return x.view(len(x), H, -1, T, x.size(3)).transpose(1, 2).reshape(B, H, T, -1)
 
 
 class Recorder(Prefix):

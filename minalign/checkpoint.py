@@ -215,6 +215,7 @@ def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, T
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(dist.like(tensors[name], parameter))
+    dist.forget_gathered()
     unpack_optimizer(optimizer, tensors, meta["optimizer"])
     unpack_rng(tensors, meta["rng"], **streams)
     scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none
@@ -257,6 +258,7 @@ class Best:
             with torch.no_grad():
                 for name, parameter in self.trained.items():
                     parameter.copy_(dist.like(self.tensors[f"best.{name}"], parameter))
+            dist.forget_gathered()
 
     def meta(self) -> dict:
         """Return what a checkpoint keeps beside `tensors`."""

@@ -2,7 +2,7 @@
 
 What is compiled are the two halves of a block (model.py), which all layers share, with sizes as variables: no length of
 a prompt, a response or a batch makes a new program. One is made for each way to run them: with gradients or without,
-each adapter or none, training or not, one row or one token or more of them. That is at most MOST for either half.
+each adapter or none, training or not, one row or one token or more of them. Never more than MOST for either half.
 Attention stays outside, as it has kernels of its own and differs by kind of cache; so does sampling.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-MOST = 64
+MOST = 256
 
 
 @functools.cache

@@ -188,7 +188,19 @@ def shard(trained: dict[str, nn.Parameter], *models: nn.Module | None) -> dict[s
             fully_shard(block, **how)
         fully_shard(model, **how)
         model.heads = heads
+    _sharded_models[:] = models
     return {name: model.get_parameter(path) for name, (model, path) in places.items()}
+
+
+_sharded_models: list[nn.Module] = []
+
+
+def forget_gathered() -> None:
+    """Let go of weights that a pass has gathered and kept (the embeddings'): their parts were changed meanwhile."""
+    for model in _sharded_models:
+        for part in model.modules():
+            if hasattr(part, "reshard"):
+                part.reshard()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,14 @@ def read_config(folder: Path) -> GPT2Config:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file, or a .bin through torch.load(weights_only=True); UserError where it is damaged."""
+    return dict(each_tensor(path))
+
+
+def each_tensor(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and tensor of everything that `read_tensors` reads; a .safetensors file is opened for each of them.
+
+    They lie in the mapped file, whose pages count as ours for as long as it is open: for a moment, if they are copied.
+    """
     try:
         with open(path, "rb") as file:
             start = file.read(64)
@@ -187,9 +195,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                     f"{path}: expected a state dict, {{name: tensor}}; it holds something else.\n"
                     "Save model.state_dict() alone, or use the model's .safetensors file."
                 )
-            return finite(path, tensors)
+            yield from finite(path, tensors).items()
+            return
         with safe_open(path, "pt") as file:
-            return finite(path, {key: file.get_tensor(key) for key in file.keys()})
+            names = list(file.keys())
+        for name in names:
+            with safe_open(path, "pt") as file:
+                yield from finite(path, {name: file.get_tensor(name)}).items()
     except FileNotFoundError:
         raise UserError(f"{path}: not found.") from None
     except UserError:
@@ -272,11 +284,12 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
     config = read_config(folder)
     path = weights_file(folder)
     state = {}
-    for key, tensor in (item for part in parts(path) for item in read_tensors(part).items()):
+    for key, tensor in (item for part in parts(path) for item in each_tensor(part)):
         if key.endswith(BUFFERS):
             continue
         key = key if key == "lm_head.weight" else "transformer." + key.removeprefix("transformer.")
-        state[key] = tensor.t() if key.endswith(CONV1D) and tensor.dim() == 2 else tensor
+        tensor = tensor.t() if key.endswith(CONV1D) and tensor.dim() == 2 else tensor
+        state[key] = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
     with torch.device("meta"):
         model = GPT2(config)
@@ -293,12 +306,7 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
             )
         state["lm_head.weight"] = embedding
     check_tensors(path, state, model, f"GPT-2 with n_layer {config.n_layer}")
-    # Copies: a tensor that still lies in the mapped file would keep all of its pages in memory, those of the
-    # transposed weights too.
-    own = {key: tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
-           for key, tensor in state.items() if key != "lm_head.weight" or not config.tie_word_embeddings}  # fmt: skip
-    own.setdefault("lm_head.weight", own["transformer.wte.weight"])
-    model.load_state_dict(own, assign=True)
+    model.load_state_dict(state, assign=True)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.transformer.wte.weight
     return model

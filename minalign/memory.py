@@ -7,6 +7,7 @@ import torch
 
 from minalign import dist
 from minalign.errors import NoMemoryError, UserError
+from minalign.optim import AdamW
 
 ADVICE = "Lower --micro_batch (auto finds one that fits) or --batch_size, or keep fewer activations: --checkpoint."
 
@@ -40,16 +41,17 @@ class Attempts:
                 loss = 0.0
                 for micro in data.chunks(batch, cfg.micro_batch): ... backward()
 
-    cfg: a StageConfig; with --micro_batch auto its `micro_batch` becomes smaller, for the steps to come as well.
+    cfg: a StageConfig; with --micro_batch auto its `micro_batch` becomes smaller, for the steps to come as well, but
+    never than n, the responses to a prompt, which share its encoding.
     Raises NoMemoryError where memory runs out otherwise.
     """
 
-    def __init__(self, cfg, optimizer: torch.optim.Optimizer):
-        self.cfg, self.optimizer, self.again = cfg, optimizer, True
+    def __init__(self, cfg, optimizer: AdamW, n: int = 1):
+        self.cfg, self.optimizer, self.n, self.again = cfg, optimizer, n, True
 
     def __iter__(self) -> Iterator["Attempts"]:
         while self.again:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             yield self
 
     def __enter__(self) -> None:
@@ -59,11 +61,13 @@ class Attempts:
         if not ran_out(error):
             return False
         size = self.cfg.micro_batch or self.cfg.batch_size
-        least = getattr(self.cfg, "samples_per_prompt", 1)  # all responses to a prompt share its encoding
-        self.optimizer.zero_grad(set_to_none=True)  # half a sum is of no use to anybody
-        if not self.cfg.auto_micro_batch or size <= least:
+        self.optimizer.zero_grad()  # half a sum is of no use to anybody
+        if size <= self.n > 1:
+            raise NoMemoryError(f"out of memory with {self.n} responses to one prompt; nothing was changed.\nThey go "
+                                "through the model together: take fewer, or keep fewer activations: --checkpoint.")
+        if not self.cfg.auto_micro_batch or size == 1:
             raise NoMemoryError(f"out of memory with {size} records in a forward pass; nothing was changed.\n{ADVICE}")
-        self.cfg.micro_batch, self.again = max(least, size // 2), True
+        self.cfg.micro_batch, self.again = max(self.n, size // 2), True
         print(f"\nout of memory with {size} records in a forward pass: from now on {self.cfg.micro_batch}",
               file=sys.stderr)  # fmt: skip
         error.__traceback__ = None  # its frames hold the tensors that did not fit

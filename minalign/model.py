@@ -257,7 +257,7 @@ class GPT2(nn.Module):
         """
         wide = tokens.flatten(1) if tokens.dim() > 1 else tokens[:, None]  # (M, ids a row)
         frozen = type(self.lm_head) is Head and not self.lm_head.weight.requires_grad and not entropy
-        rows = max(1, (budget or (2**24 if frozen and hidden.is_cpu else 2**27)) // self.config.vocab_size)
+        rows = max(1, (budget or (2**23 if frozen and hidden.is_cpu else 2**27)) // self.config.vocab_size)
         if isinstance(temperature, Tensor):
             temperature = temperature.to(hidden.device).expand(hidden.size(0))[:, None]
         if frozen:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minalign.errors import UserError
+from minalign.optim import AdamW
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SMALL = 20_000_000  # parameters of a model that gains nothing from half precision, as nano
@@ -96,7 +97,7 @@ class _HalfProduct(torch.autograd.Function):
                 return F.linear(half.float(), weight)
             finally:
                 setting.fp32_precision = before
-        return F.linear(half, weight.to(dtype)).float()
+        return F.linear(half.float(), weight.to(dtype).float())  # slower; a half product would round logits
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -123,7 +124,7 @@ class Scaler(torch.amp.GradScaler):
         """Return what must be finite before the step: with loss scaling an infinite gradient is an ordinary event."""
         return None if self.is_enabled() else grad_norm
 
-    def advance(self, optimizer: torch.optim.Optimizer) -> None:
+    def advance(self, optimizer: AdamW) -> None:
         """Take the optimizer's step; where a gradient overflowed, skip it and halve the scale."""
         before = self.get_scale()
         self.step(optimizer)

@@ -60,7 +60,8 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     torch.manual_seed(seed)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it begins
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # to set what is set imports the compiler
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -84,8 +85,7 @@ def pick_device(name: str = "auto") -> torch.device:
         index = int(index or dist.local_rank())
         if index >= torch.cuda.device_count():
             raise UserError(f"--device: there is no cuda:{index}, only {torch.cuda.device_count()} GPUs are visible")
-        if several:
-            torch.cuda.set_device(index)
+        torch.cuda.set_device(index)  # for graphs, and whatever else asks for the current one
         return torch.device("cuda", index)
     return torch.device(kind)
 

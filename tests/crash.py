@@ -39,7 +39,7 @@ import train_gfn  # noqa: E402
 import train_ppo  # noqa: E402
 import train_rm  # noqa: E402
 import train_sft  # noqa: E402
-from minalign import checkpoint, cli, files, run, stage  # noqa: E402
+from minalign import checkpoint, cli, files, optim, run, stage  # noqa: E402
 from minalign.encoders import sentence_encoder  # noqa: E402
 
 SCRIPTS = {"sft": train_sft, "rm": train_rm, "dpo": train_dpo, "ppo": train_ppo, "gfn": train_gfn}
@@ -356,7 +356,7 @@ def main(argv: list[str]) -> int:
     train_gfn.sentence_encoder("nano", torch.device("cpu"))
     p = torch.nn.Parameter(torch.zeros(1))
     p.grad = torch.zeros(1)
-    torch.optim.AdamW([p]).step()  # what it imports, too; but no backward pass: its threads do not survive a fork
+    optim.AdamW([p], 1e-3).step()  # what it imports, too; but no backward pass: its threads do not survive a fork
     began = time.perf_counter()
     folder = Path(tempfile.mkdtemp())  # no TemporaryDirectory: the first child to end would delete it
     try:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minalign import checkpoint, hub, stage
+from minalign import checkpoint, hub, optim, stage
 from minalign.errors import UserError
 from minalign.model import GPT2, Block, GPT2Config
 from minalign.run import NonFiniteError
@@ -301,7 +301,7 @@ def check_finite_guard(script, flags, tmp_path, monkeypatch):
     """A gradient that is not finite stops the run before the weights change; nothing is saved."""
     steps = []
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: torch.tensor(float("nan")))
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *args: steps.append(1))
+    monkeypatch.setattr(optim.AdamW, "step", lambda *args: steps.append(1))
     with pytest.raises(NonFiniteError, match="step 1: grad_norm is nan.*stopped before the weights changed"):
         train(script, *flags, "--steps=2", out=tmp_path / "nan")
     assert not steps and not weights(tmp_path / "nan") and "result.json" not in inside(tmp_path / "nan")

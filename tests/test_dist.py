@@ -68,7 +68,7 @@ def flags(roomy, tmp_path_factory):
         "noisy": [*TRAIN, *model, *pairs, f"--reward={reward}:noisy", "--samples_per_prompt=8", "--advantages=rloo"],
         "full": [*TRAIN, *model, *sft, "--lora_rank=0", "--freeze_layers=0.5"],
         "resumed": [*TRAIN, *model, *pairs, "--samples_per_prompt=2", "--eval_samples=2", "--schedule=constant",
-                    "--reward_temperature_steps=0"],
+                    "--reward_temperature_steps=0", "--lora_targets", "attn.c_attn", "lm_head"],
     }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def runs(flags, roomy, tmp_path_factory):
            {"script": "processes", "call": "parts", "flags": [roomy]}]
     said = {2: torchrun(2, jobs(folders[2], DIVIDED[2]) + two, folders[2])}
     train(train_gfn, *resumed(4, "--resume"))
-    four = [{"script": "train_gfn", "flags": resumed(6, "--resume")}]
+    four = [{"script": "train_gfn", "flags": resumed(6, "--resume", "--shard=fsdp")}]
     said[4] = torchrun(4, jobs(folders[4], DIVIDED[4]) + four, folders[4])
     for processes, done in said.items():
         assert done.returncode == 0, done.stderr[-3000:]
@@ -116,7 +116,8 @@ def close(a, b, rel: float) -> bool:
 
 
 def check_same(one: Path, other: Path, rel: float = 1e-6) -> None:
-    """Two runs have the same files with the same numbers in them; losses and weights agree to `rel`."""
+    """Two runs have the same files with the same numbers in them; losses agree to `rel`, weights to twice as much:
+    where a gradient is nearly zero, Adam makes steps of its rounding."""
     assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
     # A reward head's first number meets a constant, which cancels: only noise moves it, and the bias makes up for it.
     level = dict.fromkeys(("mean_reward", "min_reward", "max_reward"), 0)
@@ -134,7 +135,7 @@ def check_same(one: Path, other: Path, rel: float = 1e-6) -> None:
         elif name.endswith("c_attn.bias"):  # that of the keys, which has no gradient either
             ours[name][32:64] = theirs[name][32:64]
         if name != "head.safetensors bias":
-            torch.testing.assert_close(ours[name], theirs[name], atol=rel, rtol=0)
+            torch.testing.assert_close(ours[name], theirs[name], atol=2 * rel, rtol=0)
 
 
 @pytest.mark.parametrize("processes", [2, 4])

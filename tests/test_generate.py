@@ -169,6 +169,18 @@ def test_inverse_cdf_follows_the_probabilities():
         assert abs(chi_square(row.bincount(minlength=500), p)) < 4
 
 
+def test_inverse_cdf_is_the_running_sum_over_all_tokens():
+    """Blocks and what is left over, impossible tokens and whole impossible blocks: as one running sum finds them."""
+    probs = torch.randn(40, 3000).mul(3).softmax(-1)
+    probs[:, 1::2], probs[:5, :600], probs[5:10, 2500:] = 0, 0, 0
+    uniform = torch.cat([torch.rand(40, 500), torch.tensor([[0.0, 1 - 2**-24]]).expand(40, 2)], 1)
+    cdf = probs.double().cumsum(1)
+    wanted = torch.searchsorted(cdf, uniform.double() * cdf[:, -1:], right=True)
+    drawn = inverse_cdf(probs, uniform)
+    assert (drawn == wanted).float().mean() > 0.999 and (drawn - wanted).abs().max() <= 4  # sums of blocks are fp32
+    assert (probs.gather(1, drawn) > 0).all()
+
+
 def test_inverse_cdf_reaches_rare_tokens_at_the_end():
     """In float32 a running sum near one swallows every token below 6e-8."""
     probs = torch.cat([torch.tensor([1 - 1e-5]), torch.full((1000,), 1e-8)])[None]

@@ -17,6 +17,7 @@ import train_rm
 import train_sft
 from minalign import checkpoint, data, dist, losses, rewards
 from minalign.errors import UserError
+from minalign.optim import AdamW
 
 SCRIPTS = {"sft": train_sft, "rm": train_rm, "dpo": train_dpo, "ppo": train_ppo, "gfn": train_gfn}
 MORE = {
@@ -161,7 +162,6 @@ def test_a_step_is_not_taken(flags, first, tmp_path, monkeypatch, name, what, va
 def test_a_weight_that_is_no_number_is_not_saved(flags, first, tmp_path, monkeypatch, name):
     """The state of the step before stays, and so do the files of the policy."""
     run, kept, clock = tmp_path / "run", {}, Clock(monkeypatch)
-    AdamW = torch.optim.AdamW
 
     class Spoilt(AdamW):
         def step(self):
@@ -170,7 +170,7 @@ def test_a_weight_that_is_no_number_is_not_saved(flags, first, tmp_path, monkeyp
             if clock.step == 2:
                 self.param_groups[0]["params"][0].data.view(-1)[0] = NAN
 
-    monkeypatch.setattr(torch.optim, "AdamW", Spoilt)
+    monkeypatch.setattr(SCRIPTS[name], "AdamW", Spoilt)
     with pytest.raises(UserError) as error:
         train(SCRIPTS[name], *flags[name], "--steps=3", "--save_every=1", out=run)
     assert "nothing was saved: weights: " in str(error.value) and "lora_A" in str(error.value)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import weakref
 
 import pytest
 import stages
@@ -374,6 +375,27 @@ def test_auto_halves_micro_batches_and_learns_the_same(script, flags, tmp_path, 
     for key in ("loss", "grad_norm"):
         a, b = (lines(run / "metrics.jsonl")[0].get(key) for run in (whole, parts))
         assert a == b or a == pytest.approx(b, rel=1e-3), key
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_an_attempt_that_failed_keeps_no_memory(script, flags, tmp_path, monkeypatch):
+    """The pass after it starts without the graph whose backward pass ran out of memory."""
+    failed, kept, backward, forward = [], [], torch.Tensor.backward, GPT2.forward
+
+    def run_out(self, *args, **named):
+        if not failed:
+            failed.append(weakref.ref(self))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        backward(self, *args, **named)
+
+    def watched(self, *args, **named):
+        kept.extend(ref() is not None for ref in failed)
+        return forward(self, *args, **named)
+
+    monkeypatch.setattr(torch.Tensor, "backward", run_out)
+    monkeypatch.setattr(GPT2, "forward", watched)
+    train(script, *flags(script), "--steps=1", "--eval_every=0", "--micro_batch=auto", out=tmp_path / "run")
+    assert kept and not any(kept)
 
 
 def test_a_fixed_micro_batch_that_does_not_fit_is_an_error(flags, tmp_path, monkeypatch):

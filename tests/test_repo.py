@@ -112,6 +112,7 @@ LAYERS = {
     "dist": 0,
     "files": 0,
     "losses": 1,
+    "optim": 1,
     "replay": 1,
     "lora": 1,
     "cache": 1,

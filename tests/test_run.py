@@ -306,6 +306,7 @@ def test_the_seed_fixes_every_generator():
 
 
 def test_pick_device(monkeypatch):
+    chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
@@ -316,7 +317,9 @@ def test_pick_device(monkeypatch):
         pick_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda", 0) and chosen == [0, 0]
+    assert pick_device("cuda:1") == torch.device("cuda", 1) and chosen[2:] == [1]
     with pytest.raises(UserError, match="no cuda:2, only 2"):
         pick_device("cuda:2")
 

@@ -15,7 +15,7 @@ import train_dpo
 import train_ppo
 import train_rm
 import train_sft
-from minalign import checkpoint, cli, console, data, hub, lora, losses, rewards, stage
+from minalign import checkpoint, cli, console, data, hub, lora, losses, optim, rewards, stage
 from minalign.data import Encoded, encode, pad_responses
 from minalign.errors import UserError
 from minalign.generate import StopRule, generate, left_pad, score
@@ -834,13 +834,13 @@ def test_15_averages_or_sums(tiny):
 @pytest.mark.parametrize("flags, factors", [([], (1, 1)), (["--tf_adam"], (0.001**0.5, 0.001999**0.5))], ids=str)
 def test_15_epsilon_stands_where_tensorflow_has_it(world, tmp_path, monkeypatch, flags, factors):
     """eps / sqrt(1 - 0.999^t): 31.6 times as much in the first update, 22.4 times in the second."""
-    seen, true = [], torch.optim.AdamW.step
+    seen, true = [], optim.AdamW.step
 
     def step(self, *args):
         seen.append({group["eps"] for group in self.param_groups})
         return true(self, *args)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(optim.AdamW, "step", step)
     train("ppo", world, tmp_path / "run", "--steps=2", "--epochs=1", "--minibatches=1", "--adam_eps=1e-5", *flags)
     assert [len(eps) for eps in seen] == [1, 1]
     assert [eps.pop() for eps in seen] == pytest.approx([1e-5 / factor for factor in factors])
