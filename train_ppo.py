@@ -136,12 +136,12 @@ def run_policy(
     model: GPT2, cfg: Config, rule: StopRule, prompts: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor,
     entropy: bool = False, values: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-    """Return log-probs (B, R) under the active adapter, entropies and the shared head's values (B, R) where wanted."""
+    """Return log-probs (B, R) of the active adapter, entropies and a shared head's values if wanted; 0 in padding."""
     part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
     first, later = states(model, prompts, tokens, prompt_mask)
     logprobs, nats = score_states(model, first, later, tokens[..., None], mask, rule.stop, rule.min_new_tokens,
                                   cfg.temperature, rule.forbidden, entropy)  # fmt: skip
-    found = model.heads["value"](join(first, later).float())[..., 0] if values else None
+    found = model.heads["value"](join(first, later).float())[..., 0] * mask if values else None
     return tuple(None if x is None else part.join(x) for x in (logprobs[..., 0], nats, found))
 
 
@@ -232,16 +232,14 @@ def main(argv: list[str]) -> None:
                                                      "updates": updates, "episodes": episodes})  # fmt: skip
 
     before = {} if cfg.eval_only else evaluate()[0]
-    if before:
-        best.check(before)
-    step = 0
+    best.check(before) if before else None
+    step, steps = 0, 1 if cfg.dry_run else cfg.steps
     if cfg.resume:
         step, tensors, meta = run.load()
         checkpoint.unpack_training(tensors, meta, trained, optimizer, streams, scaler)
         order.restore(meta["order"])
         best.unpack(tensors, meta["best"])
         beta, updates, episodes = meta["beta"], meta["updates"], meta["episodes"]
-    steps = 1 if cfg.dry_run else cfg.steps
     progress = tqdm(total=steps, initial=step, desc="PPO", disable=cfg.eval_only or dist.rank() > 0, mininterval=0.5)
     with progress, run.graceful_signals(lambda: step == run.logged and save(step)):
         while step < steps and not cfg.eval_only:
@@ -272,10 +270,12 @@ def main(argv: list[str]) -> None:
                 # 4. log-probs of the reference, values
                 with lora.disabled(ref):
                     ref_logprobs = torch.cat([run_policy(ref, cfg, rule, *part)[0] for part in parts])  # (B, R)
+                if shared or cfg.dtype != "fp32":  # half decoding rounds otherwise: ratios are of one kind of pass
+                    again = [run_policy(model, cfg, rule, *part, values=shared) for part in parts]
+                    old_logprobs = torch.cat([logprobs for logprobs, _, _ in again])
                 if value_trained:
-                    values = torch.cat([run_values(critic, critic_adapter, *part) for part in parts])
-                if cfg.dtype != "fp32":  # decoding rounds otherwise than training: ratios are of one kind of pass
-                    old_logprobs = torch.cat([run_policy(model, cfg, rule, *part)[0] for part in parts])
+                    values = torch.cat([v for _, _, v in again] if shared else
+                                       [run_values(critic, critic_adapter, *part) for part in parts])  # fmt: skip
                 check_finite(step + 1, texts, score=raw, logprobs=old_logprobs, ref_logprobs=ref_logprobs,
                              values=values if value_trained else None)  # fmt: skip
                 # 5. a reward a token: the KL's share, and the score on the token that ends the response

@@ -158,8 +158,7 @@ def main(argv: list[str]) -> None:
         tensors, meta = checkpoint.pack_training(trained, optimizer, streams, scaler)
         run.save(step, {**tensors, **best.tensors}, {**meta, "order": order.state(), "best": best.meta()})
 
-    if before:
-        best.check(before)
+    best.check(before) if before else None
     step = 0
     if cfg.resume:
         step, tensors, meta = run.load()
