@@ -8,8 +8,9 @@
 
 Log-probs are sums over the response's tokens, its stop included, the prompt excluded; the reference is the same
 backbone with the adapter off, and its log-probs are computed once. Chosen and rejected share the prompt's encoding.
-`--loss ipo` and `simpo` use averages over tokens instead (losses.py says why); `--label_smoothing` is cDPO. At step 0
-the loss is ln 2. That the log-probs of chosen responses fall as well, only slower, is normal: the loss sees h alone.
+`--loss ipo` and `simpo` use averages over tokens instead (losses.py says why); `--label_smoothing` is cDPO. The loss
+begins at ln 2 (ipo, simpo and `--reference_free` elsewhere). That the log-probs of chosen responses fall as well, only
+slower, is normal: it sees h alone.
 """
 import random
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def dpo_loss(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> Tenso
     return losses.simpo(*policy.unbind(1), cfg.beta, cfg.simpo_gamma)
 
 
-def rewards(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> dict[str, float]:
+def metrics_of(cfg: Config, policy: Tensor, ref: Tensor, lengths: Tensor) -> dict[str, float]:
     """Return TRL's metrics of a batch: the implied rewards beta (log pi - log ref), their margins, log-probs."""
     mine, theirs = compared(cfg, policy, ref, lengths)
     implied = cfg.beta * (mine - theirs)
@@ -158,11 +159,11 @@ def main(argv: list[str]) -> None:
 
     # models: the policy is an adapter; the reference is the same backbone without it, asked once
     @torch.no_grad()
-    def reference(records: list[Encoded]) -> Tensor:  # (records, 2)
-        rows = cfg.micro_batch or 64
-        return torch.cat([log_probs(ref, batch, rule, T)[0] for batch in data.chunks(records, rows)])
+    def ref_log_probs(records: list[Encoded]) -> Tensor:  # (records, 2)
+        with lora.disabled(ref):
+            return torch.cat([log_probs(ref, some, rule, T)[0] for some in data.chunks(records, cfg.micro_batch or 64)])
 
-    ref_held = reference(held)
+    ref_held = ref_log_probs(held)
     ref_train = torch.full((len(train), 2), torch.nan, device=device)  # filled in when a pair is first met
     trained = stage.make_trainable(model, cfg)
     trained = dist.shard(trained, model, ref) if cfg.shard == "fsdp" else trained
@@ -182,7 +183,7 @@ def main(argv: list[str]) -> None:
         found = [log_probs(model, batch, rule, T) for batch in data.chunks(held, cfg.micro_batch or cfg.batch_size)]
         policy, tokens = (torch.cat(parts) for parts in zip(*found))  # (held, 2)
         found = {"loss": dpo_loss(cfg, policy, ref_held, tokens).mean().item()}
-        found = {f"eval/{key}": x for key, x in (found | rewards(cfg, policy, ref_held, tokens)).items()}
+        found = {f"eval/{key}": x for key, x in (found | metrics_of(cfg, policy, ref_held, tokens)).items()}
         if world:
             distances = exact.distances(target, world.logprobs(model))
             found |= {f"exact/{key}": value for key, value in distances.items()}
@@ -222,8 +223,7 @@ def main(argv: list[str]) -> None:
             # data: pairs of similar length, and what the reference says of them
             batch = order.next()
             if new := [i for i in batch if ref_train[i, 0].isnan()]:
-                with lora.disabled(ref):
-                    ref_train[new] = reference([train[i] for i in new])
+                ref_train[new] = ref_log_probs([train[i] for i in new])
             model.train()
 
             # targets: the policy should prefer the chosen one more than the reference does
@@ -246,11 +246,11 @@ def main(argv: list[str]) -> None:
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, [train[i].name for i in batch], logps=torch.cat(policies),
                          ref_logps=ref_train[batch], loss=loss, grad_norm=scaler.guarded(grad_norm))  # fmt: skip
-            scaler.advance(optimizer)
+            scaler.advance(optimizer)  # optimizer.step(), but in fp16 not where a gradient overflowed
             step += 1
 
             # log, evaluate, save
-            metrics = {"loss": loss, **rewards(cfg, torch.cat(policies), ref_train[batch], torch.cat(counts)),
+            metrics = {"loss": loss, **metrics_of(cfg, torch.cat(policies), ref_train[batch], torch.cat(counts)),
                        "grad_norm": grad_norm.item(), "lr": cfg.learning_rate * factor,
                        "epoch": order.epoch}  # fmt: skip
             if step == steps or cfg.eval_every and step % cfg.eval_every == 0:

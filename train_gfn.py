@@ -7,7 +7,7 @@
 
 Each step samples responses (on-policy, and some tempered, exploring or replayed) and moves log P(response) towards
 log R(response) - log Z by balance losses (losses.py): SubTB compares the prefixes of a response, VarGrad the responses
-of one prompt. No value network, no baseline, no KL penalty. Differs from the reference: the empty response is
+of one prompt. No value network, no baseline, no KL penalty. Differs from the authors' code: the empty response is
 impossible, not floored at -99; the stop at the maximal length has probability one; gradients come from one forward over
 given tokens of several prompts, not through the sampler; the result is exact where responses can be listed.
 """
@@ -75,7 +75,7 @@ class Config(rng.Flags, StageConfig):
     encoder: str = flag("nano", "of texts, for their diversity: nano, a hub id, or a folder of a sentence encoder")
     # what to sample in proportion to: log R = log p_ref / T; of other rewards than the likelihood log p_ref + r / beta
     reward: str = flag("likelihood", "likelihood, gold, a run of train_rm.py, or file.py:function; rng: target")
-    beta: float = flag(0.1, "score a nat: the optimum is p_ref exp(score / beta) / Z")
+    beta: float = flag(0.1, "score per nat: the optimum is p_ref exp(score / beta) / Z")
     reward_temperature: float = flag(0.8, "T of --reward likelihood, which is tempered as a whole")
     reward_temperature_start: float = flag(1.0, "T at the first step, from which it goes linearly to its value")
     reward_temperature_steps: int = flag(40, "steps of that, 0 = T is constant")
@@ -87,15 +87,15 @@ class Config(rng.Flags, StageConfig):
     # objective
     objective: str = flag("subtb+vargrad", "balance loss", choices=("subtb+vargrad", "vargrad", "subtb", "tb"))
     subtb_lambda: float = flag(1.0, "weight of longer sub-trajectories; 1 = all pairs alike, in O(length)")
-    clip_log_ratio: float = flag(2.0, "nats off the prompt's median that log R - log P counts at most, 0 = off")
+    clip_log_ratio: float = flag(2.0, "clip each log R - log P to this many nats around its prompt's median, 0 = off")
     # behaviour: shares of a prompt's responses that are not the policy's own; two decay with the learning rate
     tempered: float = flag(0.25, "share sampled at a temperature drawn from U(0.5, 2)")
     explored: float = flag(0.0, "share sampled with a uniform distribution over the vocabulary mixed in")
     explore: float = flag(0.2, "weight of that uniform distribution at every token")
     replayed: float = flag(0.25, "share drawn from the replay buffer, once all prompts of a step are in it")
     replay_capacity: int = flag(50, "best responses kept for each prompt")
-    replay_similarity: float = flag(0.25, "of two closer than this in edit distance a token the better is kept")
-    replay_margin: float = flag(0.0, "nats of log R below its prompt's best beyond which none is kept, 0 = off")
+    replay_similarity: float = flag(0.25, "responses closer than this, in edits per token, count as one: the better")
+    replay_margin: float = flag(0.0, "drop responses whose log R is this many nats below their prompt's best, 0 = off")
     prefill: int = flag(0, "responses of the base to each prompt that the buffer is offered at the start, 0 = off")
     # optimisation
     batch_size: int = flag(128, "responses a step")
@@ -341,10 +341,10 @@ def main(argv: list[str]) -> None:
                         log_p = prefix_logprobs(model, rule, *part, cfg.temperature)  # (rows, S)
                         g, log_z = torch.where(can_end[rows], log_reward[rows] - log_p, 0), None
                         if rooted or cfg.objective == "tb":
-                            mine, *asked = dist.split(*part[:2])
+                            mine, *asked = dist.split(*part[:2])  # this process' share
                             with torch.no_grad(), lora.disabled(ref):
                                 hidden = ref.encode_prefix(*asked)[1]  # (b, D)
-                            log_z = mine.join(flow(hidden.float() / hidden.size(1))[:, 0])
+                            log_z = mine.join(flow(hidden.float() / hidden.size(1))[:, 0])  # / D: log Z moves slower
                         part_loss = balance(g, can_end[rows], lengths[rows], log_z, N, len(some) / b, weight, cfg)
                         scaler.scale(part_loss).backward()
                         loss += part_loss.item()
@@ -358,7 +358,7 @@ def main(argv: list[str]) -> None:
             grad_norm = dist.clip_gradients(best.trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, [keys[i] for i in batch], ratios=torch.cat(ratios).view(b, N), loss=loss,
                          grad_norm=scaler.guarded(grad_norm))
-            scaler.advance(optimizer)
+            scaler.advance(optimizer)  # optimizer.step(), but in fp16 not where a gradient overflowed
             step += 1
 
             # log, evaluate, save

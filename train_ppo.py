@@ -3,7 +3,7 @@
     python train_ppo.py --task sentiment --reward runs/rm-sentiment-nano       # a trained reward model
     python train_ppo.py --task sentiment --reward gold                         # the task's exact score
     python train_ppo.py --task sentiment --reward my.py:score                  # score(prompts, responses) -> numbers
-    python train_ppo.py --task rng --advantages rloo --whiten none --beta 1    # converges to its own optimum p*
+    python train_ppo.py --task rng                                             # converges to its own optimum p*
 
     maximise  E[ r(x, y) - beta KL(policy || reference) ],  whose optimum is  p* = p_ref exp(r / beta) / Z
 
@@ -66,8 +66,8 @@ class Config(StageConfig):
     reward_clip: float = flag(0.0, "the score is cut at plus and minus this, 0 = off")
     length_penalty: float = flag(0.0, "subtracted from the score for each token")
     missing_stop_penalty: float = flag(1.0, "subtracted from the score of a response that did not end by itself")
-    beta: float = flag(0.1, "KL coefficient, score a nat")
-    kl_target: float = flag(0.0, "adapt beta towards this KL, nats a response; 0 = beta is fixed")
+    beta: float = flag(0.1, "KL coefficient, score per nat")
+    kl_target: float = flag(0.0, "adapt beta towards this KL, nats per response; 0 = beta is fixed")
     kl_horizon: int = flag(10_000, "responses over which the adaptive beta moves")
     kl_estimator: str = flag("k1", "of the KL of a token", choices=("k1", "k2", "k3"))
     kl_in: str = flag("reward", "where the KL goes: into each token's reward, or into the loss",
@@ -88,7 +88,7 @@ class Config(StageConfig):
     clip: float = flag(0.2, "ratios beyond 1 -+ this earn nothing more")
     epochs: int = flag(4, "passes over a step's responses")
     minibatches: int = flag(1, "optimizer steps a pass")
-    stop_kl: float = flag(0.0, "end a step's passes when the policy has moved this many nats a token, 0 = off")
+    stop_kl: float = flag(0.0, "end a step's passes when the policy has moved this many nats per token, 0 = off")
     entropy_coef: float = flag(0.0, "weight of the entropy bonus")
     adam_eps: float = flag(1e-8, "AdamW's epsilon (OpenAI: 1e-5)")
     tf_adam: bool = flag(False, "add epsilon before the bias correction, as TensorFlow does")
@@ -154,7 +154,7 @@ def run_values(model: GPT2, adapter: str | None, prompts: Tensor, prompt_mask: T
 
 
 def observe(moved: Tensor, pg: Tensor, clipped: Tensor, nats: Tensor | None) -> dict[str, Tensor]:
-    """Return what is logged, a number a token. moved: (B, R) log-ratios. pg, clipped: of `losses.ppo_policy`."""
+    """Return what is logged, a number per token. moved: (B, R) log-ratios. pg, clipped: of `losses.ppo_policy`."""
     found = {"policy/approxkl_avg": moved.square() / 2, "policy/clipfrac_avg": clipped.float(), "loss/policy_avg": pg,
              "val/ratio": moved.exp(), "ratio_square": (2 * moved).exp()}  # fmt: skip
     return found if nats is None else found | {"policy/entropy_avg": nats}
@@ -278,7 +278,7 @@ def main(argv: list[str]) -> None:
                                        [run_values(critic, critic_adapter, *part) for part in parts])  # fmt: skip
                 check_finite(step + 1, texts, score=raw, logprobs=old_logprobs, ref_logprobs=ref_logprobs,
                              values=values if value_trained else None)  # fmt: skip
-                # 5. a reward a token: the KL's share, and the score on the token that ends the response
+                # 5. a reward per token: the KL's share, and the score on the token that ends the response
                 kl = torch.where(mask, losses.kl_estimate(old_logprobs, ref_logprobs, cfg.kl_estimator), 0)
                 non_score = -beta * kl if cfg.kl_in == "reward" else torch.zeros_like(kl)
                 token_rewards = non_score.scatter_add(1, lengths[:, None] - 1, scores[:, None])  # (B, R)
@@ -340,7 +340,7 @@ def main(argv: list[str]) -> None:
                         norms.append(dist.clip_gradients(group["params"], cfg.max_grad_norm))
                     check_finite(step + 1, texts, loss=stat["loss/policy_avg"] + stat["loss/value_avg"],
                                  grad_norm=scaler.guarded(torch.stack(norms)))  # fmt: skip
-                    scaler.advance(optimizer)
+                    scaler.advance(optimizer)  # optimizer.step(), but in fp16 not where a gradient overflowed
                 if cfg.stop_kl and stats[-1]["policy/approxkl_avg"] > cfg.stop_kl:
                     break
             step, episodes = step + 1, episodes + len(tokens)

@@ -113,7 +113,7 @@ def judged(record: Record, rewards: Tensor) -> tuple[float, int, list[tuple[floa
     return float(rewards[record.best] > others.max()), 1, [(x, i == record.best) for i, x in enumerate(p)]
 
 
-def lead(record: Record, rewards: Tensor) -> float:
+def margin_of(record: Record, rewards: Tensor) -> float:
     """Return by how much the preferred response's reward (K,) exceeds that of the others; of a ranking over its pairs.
 
     Of a pair this is TRL's `margin`.
@@ -263,7 +263,7 @@ def main(argv: list[str]) -> None:
                             for encoded, found in zip(micro, rewards.detach().cpu()):
                                 wins, n, _ = judged(encoded.record, found)
                                 right, compared = right + wins, compared + n
-                                margins.append(lead(encoded.record, found))
+                                margins.append(margin_of(encoded.record, found))
 
             # update
             factor = stage.learning_rate_factor(cfg, step)
@@ -273,7 +273,7 @@ def main(argv: list[str]) -> None:
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, names, rewards=torch.stack([x.sum() for x in seen]), loss=loss,
                          grad_norm=scaler.guarded(grad_norm))  # fmt: skip
-            scaler.advance(optimizer)
+            scaler.advance(optimizer)  # optimizer.step(), but in fp16 not where a gradient overflowed
             step += 1
 
             # log, evaluate, save

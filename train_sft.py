@@ -79,10 +79,11 @@ def collate(batch: list[Encoded], device: torch.device) -> tuple[Tensor, Tensor,
 
 @torch.no_grad()
 def evaluate(model: GPT2, records: list[Encoded], rule: StopRule, rows: int) -> tuple[dict[str, float], list[float]]:
-    """Return held-out loss (nats a token), perplexity and mean token accuracy; and each record's negative log-prob."""
+    """Return held-out loss (nats per token), perplexity and token accuracy; and each record's negative log-prob."""
     nats, correct, count = [], 0, 0
     for batch in data.chunks(records, rows):
         prompts, prompt_mask, tokens, mask = collate(batch, model.device)
+        # Of several processes (torchrun) each runs its share of the rows; with one, split and join do nothing.
         part, prompts, prompt_mask, tokens, mask = dist.split(prompts, prompt_mask, tokens, mask)
         found = torch.zeros(len(mask), 3, device=model.device)  # of each response: nats, right tokens, tokens
         places, hidden = mask.nonzero(), join(*states(model, prompts, tokens, prompt_mask))[mask]
@@ -196,7 +197,7 @@ def main(argv: list[str]) -> None:
             grad_norm = dist.clip_gradients(trained.values(), cfg.max_grad_norm)
             check_finite(step + 1, [r.name for r in batch], logprobs=torch.cat(found), loss=loss,
                          grad_norm=scaler.guarded(grad_norm))  # fmt: skip
-            scaler.advance(optimizer)
+            scaler.advance(optimizer)  # optimizer.step(), but in fp16 not where a gradient overflowed
             step += 1
 
             # log, evaluate, save

@@ -129,7 +129,7 @@ ROWS = (
     Row("temperature", "ppo-text", ("train_ppo", "cfg.temperature, rule.forbidden", "1.0, rule.forbidden"),
         numbers=(*TEXT, "first/val/ratio_var")),
     Row("top-k", "ppo-rng", (("train_ppo", "generate(model, prompts, n=N,", "generate(model, prompts, n=N, top_k=50,"),
-        ("train_ppo", 'if cfg.dtype != "fp32":', "if True:"))),
+        ("train_ppo", 'if shared or cfg.dtype != "fp32":', "if True:"))),
     Row("after-stop", "ppo-text", (("train_ppo", "**rule.settings())", "**rule.settings() | {'ends': ()})"),
         ("train_ppo", "text_of(tokenizer, ids[:n])",
          "text_of(tokenizer, rule.cut([i for i in ids[:n] if i != rule.stop]))")), "--missing_stop_penalty 0"),
@@ -188,7 +188,7 @@ ROWS = (
     Row("floor", "gfn-rng", (MIN_0, ("train_gfn", "device=device), rule.min_new_tokens", "device=device), 0"),
         ("train_gfn", FLAT, f"{FLAT}; log_reward[:, 0] = -99")), "--clip_log_ratio 0", (*GFN, "first/loss")),
     Row("min-length", "gfn-rng", MIN_0),
-    Row("reward-schedule", "gfn-grammar", "--reward_temperature_steps 0"),
+    Row("reward-schedule", "gfn-grammar", "--reward_temperature_steps 0", "--reward_temperature_steps 10"),
     # ---- best of n, diversity
     Row("bon-estimator", "best_of_n"),
     Row("bon-kl", "best_of_n_kl"),

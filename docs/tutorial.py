@@ -35,7 +35,7 @@ def begin(script, argv: list[str], preset) -> tuple:
 def update(cfg, trained: dict, loss) -> None:
     """Take the first optimizer step of a run, as the scripts do."""
     rate = cfg.learning_rate * stage.learning_rate_factor(cfg, 0)
-    optimizer = optim.AdamW(trained.values(), rate)
+    optimizer = optim.AdamW(trained.values(), rate, weight_decay=cfg.weight_decay)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(trained.values(), cfg.max_grad_norm)
     optimizer.step()

@@ -18,7 +18,7 @@ response tokens. A step appends a token (log_pf) or stops (log_pterm); stopping 
 finished string. States form a tree, so the backward policy is 1. Sampling is right when P(stop at s) = R(s) / Z for
 every s. S = R + 1 states s_0 .. s_R.
 
-Two conventions about the ends of a trajectory, which the reference gets wrong:
+Two conventions about the ends of a trajectory, which the authors' code (gfn-lm-tuning) gets wrong:
 * Where the stop is forbidden (s_0 when the empty response is not allowed), `mask` is False and no reward is needed. A
   floor such as log R(s_0) = -99 instead would make every sub-trajectory from s_0 carry (-99 - log p(stop))^2.
 * At the maximal length the stop is forced: it has probability one, so log_pterm is 0 there and the reward of a

@@ -43,7 +43,8 @@ class RewardHead(nn.Module):
         self.gain = nn.Parameter(torch.ones((), device=device))
         # Not trained: comparisons say nothing about it, and Adam would make steps of its rounding noise.
         self.register_buffer("bias", torch.zeros((), device=device))
-        # Log-odds of a preference a unit of reward: what `normalise` takes out of the scale, preferences keep.
+        # Log-odds of a preference per unit of reward: rewards times this are on the scale on which comparisons were
+        # learned, P(a preferred to b) = sigmoid(difference), whatever `normalise` does to their own scale.
         self.register_buffer("log_odds", torch.ones((), device=device))
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ from minalign.hub import finite
 
 # Settings that may change when a run is resumed; any other would make it a different run.
 FREE = {"out", "resume", "overwrite", "steps", "max_seconds", "device", "micro_batch", "checkpoint", "compile", "shard",
-        "plot", "save_every", "log_every"}  # fmt: skip
+        "plot", "save_every"}  # fmt: skip
 TIME_UP = 1  # what `stopping` is after --max_seconds, in place of a signal's number; a signal counts for more
 LOGS = ("metrics.jsonl", "samples.jsonl", "probes.jsonl")
 

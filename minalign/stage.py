@@ -40,7 +40,7 @@ class StageConfig:
     dtype: str = flag("auto", "of matrix products, and of frozen weights; auto = bf16 where the hardware has it, but "
                       "fp32 for nano; weights in training (--lora_rank 0) stay fp32",
                       choices=("auto", *precision.DTYPES))  # fmt: skip
-    checkpoint: bool = flag(False, "keep only what enters each block for the backward pass, which runs it again")
+    checkpoint: bool = flag(False, "activation checkpointing: of each block keep the input, run it again for gradients")
     compile: bool = flag(False, "compile the model's blocks; on a GPU capture decoding; pays off in long runs there")
     shard: str = flag("none", "of several processes each has all weights, or a part (FSDP)", choices=("none", "fsdp"))
     seed: int = flag(1, "seed of weights, data order and sampling")

@@ -31,8 +31,8 @@ from minalign.tokenizer import Tokenizer
 
 MAX_LEN = 30  # tokens
 INVALID = -50.0  # nats that log p_ref counts at most where a validator says that it is no sentence
-SENTENCES, SHARES = (1, 2, 3), (0.2, 0.3, 0.5)  # sentences of a prompt and how often, as in the reference's prompts
-# The reference's 149 illegal ids of GPT-2 are those of these texts, of the runs of one mark and of the capital letters:
+SENTENCES, SHARES = (1, 2, 3), (0.2, 0.3, 0.5)  # sentences of a prompt and how often, as in the authors' prompts
+# The authors' 149 illegal ids of GPT-2 are those of these texts, of the runs of one mark and of the capital letters:
 # what seldom belongs into a sentence, and abbreviations whose full stop would end it.
 _TEXTS = ("<|endoftext|> \n \n\n \t \" \"\" \"\"\" http https :// www Â \"? ?\" "
           "US Mr Mrs Ms Dr Prof Jr St Av").split(" ")  # fmt: skip
@@ -54,7 +54,7 @@ PUBLISHED = dict(
 
 
 def illegal_tokens(tokenizer: Tokenizer, published: bool = False) -> tuple[int, ...]:
-    """Return the ids that a sentence cannot have: line breaks and the end of the text, or the reference's list."""
+    """Return the ids that a sentence cannot have: line breaks and the end of the text, or the authors' list."""
     found = []
     for i in range(tokenizer.n_vocab):
         said = tokenizer.token_bytes(i).decode("utf-8", "replace")
@@ -67,7 +67,7 @@ def illegal_tokens(tokenizer: Tokenizer, published: bool = False) -> tuple[int, 
 def stop_rule(tokenizer: Tokenizer, max_len: int | None = None, min_len: int = 1, illegal: str = "basic") -> StopRule:
     """Return the task's stop rule: a sentence of min_len tokens at least before its full stop, of max_len at most.
 
-    illegal: "basic", or "published", the reference's ids; there the full stop is the only end, ! and ? are illegal.
+    illegal: "basic", or "published", the authors' ids; there the full stop is the only end, ! and ? are illegal.
     """
     if min_len >= (max_len or MAX_LEN):
         raise UserError(f"--min_response {min_len}: expected less than --max_response, {max_len or MAX_LEN} tokens.")
@@ -104,7 +104,7 @@ def is_sentence(response: str) -> bool:
     """Return whether a response looks like one whole sentence: `train_gfn.py --validator rule`.
 
     Three words at least, the first with a capital (or a number, or a quotation), a mark at the end, quotation marks in
-    pairs, no word twice in a row. Differs from the reference, which asks spaCy for a subject and a verb.
+    pairs, no word twice in a row. Differs from the authors' code, which asks spaCy for a subject and a verb.
     """
     said = response.strip()
     spoken = re.findall(r"[\w']+", said.lower())
@@ -137,7 +137,7 @@ def floor_invalid(
 # ---------------------------------------------------------------- prompts from any text
 
 _ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|Jr|Sr|St|Av|vs|etc|No|Inc|Co|Ltd|Gen|Sen|Rep|Gov)|\b[A-Z])\.$")
-_PLAIN = re.compile(r"[a-zA-Z0-9,.!? ]*")  # characters of a prompt, as in the reference
+_PLAIN = re.compile(r"[a-zA-Z0-9,.!? ]*")  # characters of a prompt, as in the authors' code
 
 
 @dataclass
@@ -166,7 +166,7 @@ def sentences_of(passage: str) -> list[str]:
 def cut_prompts(passages: Iterable[str], tokenizer: Tokenizer, n: int, cfg: Config) -> list[tuple[str, int]]:
     """Return at most n different prompts of a seed, each with its number of sentences.
 
-    As the reference's generator: of each passage (of four sentences or more, so that one follows) a run of 1, 2 or 3
+    As the authors' generator: of each passage (of four sentences or more, so that one follows) a run of 1, 2 or 3
     sentences, drawn with .2, .3, .5, of min_tokens to max_tokens each and of plain characters only; the first that fits
     from a random order of places. Differs: no language detector (the characters must do), no space at the end.
     """

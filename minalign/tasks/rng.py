@@ -46,7 +46,7 @@ MAIN = "The following is a random integer drawn uniformly between {a:g} and {b:g
 INVALID = 10.0  # score of a string outside the support, below that of the likeliest one, where the reward is a constant
 REAL = ("gaussian", "exponential", "uniform_real")  # targets on the grid of two decimals
 LONG_NAMES = {"uniform": "uniform discrete", "uniform_real": "uniform continuous"}
-# The reference's parameters, but for poisson: its lam = 1 leaves only a handful of numbers.
+# The authors' parameters (gfn-lm-tuning), but for poisson: its lam = 1 leaves only a handful of numbers.
 DEFAULTS = {
     "uniform": {"a": LOW, "b": HIGH},
     "poisson": {"lam": 4.0},
@@ -208,7 +208,7 @@ class Flags:
 
 
 def prompt_of(target: Target, template: str = "main") -> str:
-    """Return the prompt: `main`, the reference's only active one, or one of its templates.
+    """Return the prompt: `main`, the authors' only active one, or one of its templates.
 
     For other targets than uniform, `main` is the template `following`.
     """
@@ -352,7 +352,7 @@ class Condition:
         """Return what n samples say, for a cross-check of the exact numbers, with the noise floor of so many samples.
 
         A sample counts only if it is exactly a string of the support and its stop; `sampled_nan` is the number of the
-        others (the reference's word for them). Expected under perfect sampling of K strings: KL(empirical || target)
+        others (the authors' word for them). Expected under perfect sampling of K strings: KL(empirical || target)
         about (K - 1) / 2n, TV about sum sqrt(t / (2 pi n)).
         """
         index = {ids: k for k, ids in enumerate(self.log_pmf)}
@@ -538,7 +538,7 @@ def held_out(conditions: list[Condition], build) -> list[Condition]:
     target, seen = conditions[0].target, {condition.text for condition in conditions}
     unseen = [build(target, template) for template in ("main", *TEMPLATES)]
     for high in (50, 520) if target.name == "uniform" else ():
-        with contextlib.suppress(UserError):  # 520 may need more tokens than --max_len
+        with contextlib.suppress(UserError):  # 520 may need more tokens than --max_response
             unseen.append(build(parse_target(f"uniform:a=0:b={high}"), "main"))
     # By text: for other targets than uniform, `main` and `following` are one prompt.
     return list({condition.text: condition for condition in unseen if condition.text not in seen}.values())
