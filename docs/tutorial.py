@@ -128,7 +128,7 @@ def one_preference() -> None:
 
     def compare(policy) -> torch.Tensor:
         loss = train_dpo.dpo_loss(cfg, policy, ref, lengths).mean()
-        found = train_dpo.rewards(cfg, policy.detach(), ref, lengths)
+        found = train_dpo.metrics_of(cfg, policy.detach(), ref, lengths)
         print("rewards", *(f"{key} {found[f'rewards/{key}']:.4f}," for key in ("chosen", "rejected", "margins")),
               f"loss {loss:.6f}, weight of the gradient {cfg.beta * (1 - math.exp(-loss.item())):.5f}")  # fmt: skip
         return loss
