@@ -172,7 +172,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
 def shard(trained: dict[str, nn.Parameter], *models: nn.Module | None) -> dict[str, nn.Parameter]:
     """Divide the weights of models (GPT2, or None) among the processes, block by block; return the trained ones anew.
 
-    FSDP2 gathers a block's weights while it runs and averages its gradients in fp32. Scalar heads stay whole.
+    FSDP2 gathers a block's weights while it runs, in the type that the model multiplies in. The parts are fp32, so are
+    averages of gradients, layer norms, embeddings and head. Scalar heads stay whole.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -180,13 +181,20 @@ def shard(trained: dict[str, nn.Parameter], *models: nn.Module | None) -> dict[s
     models = list(dict.fromkeys(model for model in models if model is not None))
     places = {id(p): (model, path) for model in models for path, p in model.named_parameters()}
     places = {name: places[id(p)] for name, p in trained.items()}
-    how = {"mesh": init_device_mesh(models[0].device.type, (world(),)),
-           "mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32)}  # fmt: skip
+    mesh = init_device_mesh(models[0].device.type, (world(),))
+
+    def divide(part: nn.Module, dtype: torch.dtype | None = None) -> None:
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        fully_shard(part, mesh=mesh, mp_policy=policy)
+
     for model in models:
+        half = None if model.dtype == torch.float32 else model.dtype
         heads, model.heads = model.heads, nn.ModuleDict()
         for block in model.transformer.h:
-            fully_shard(block, **how)
-        fully_shard(model, **how)
+            if half:
+                divide(block.ln_1), divide(block.ln_2)
+            divide(block, half)
+        divide(model)
         model.heads = heads
     _sharded_models[:] = models
     return {name: model.get_parameter(path) for name, (model, path) in places.items()}

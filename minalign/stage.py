@@ -88,8 +88,8 @@ class StageConfig:
         dist.check_shares(self.batch_size, getattr(self, "samples_per_prompt", 1))
         if self.shard != "none" and dist.world() == 1:
             raise UserError("--shard fsdp divides the weights among processes: start several with torchrun.")
-        if self.shard != "none" and (self.dtype in ("bf16", "fp16") or self.compile):
-            raise UserError(f"--shard {self.shard} needs fp32 and plain blocks: leave out --dtype and --compile.")
+        if self.shard != "none" and self.dtype == "fp16":
+            raise UserError(f"--shard {self.shard}: losses are not scaled over parts; use --dtype bf16 or fp32.")
         if self.dry_run and self.eval_only:
             raise UserError("--dry_run takes a step and --eval_only takes none: give one of them.")
         if self.keep_best and not self.eval_every:
@@ -247,7 +247,8 @@ def load_policy(
 def place(model: GPT2, cfg, device: torch.device) -> str:
     """Bring a model that was just loaded to the device and into --dtype; return its name, not auto."""
     model.checkpointing = cfg.checkpoint
-    name = precision.place(model, "fp32" if cfg.shard != "none" else cfg.dtype, device, store=cfg.lora_rank > 0)
+    # Parts of weights (FSDP) stay in fp32: what is gathered of them is in half precision.
+    name = precision.place(model, cfg.dtype, device, store=cfg.lora_rank > 0 and cfg.shard == "none")
     compilation.activate(model) if cfg.compile else None
     return name
 
@@ -267,7 +268,7 @@ def reference(model: GPT2, cfg) -> GPT2:
     """
     if cfg.eval_only and cfg.init:
         ref = load_policy(*origin(cfg))[0].to(model.device).requires_grad_(False)
-        ref.compute_in(model.dtype)
+        ref.compute_in(model.dtype, store=cfg.shard == "none")
         return ref
     return model if cfg.lora_rank else copy_for(model, cfg)
 

@@ -93,6 +93,8 @@ def runs(flags, roomy, tmp_path_factory):
         train(script, *job["flags"])
     train(train_gfn, *flags["resumed"], "--steps=6", out=folders[1] / "resumed")
     two = [{"script": "train_gfn", "flags": resumed(2, "--shard=fsdp")},
+           *({"script": "train_sft", "flags": [*flags["sft"], "--dtype=bf16", *more, "--out", folders[2] / name]}
+             for name, more in (("bf16", []), ("bf16-fsdp", ["--shard=fsdp", "--checkpoint"]))),
            {"script": "train_ppo", "flags": [*flags["noisy"], "--out", folders[2] / "noisy"]},
            {"script": "train_dpo", "flags": [*flags["dpo"], "--out", folders[2] / "term"], "trouble": "SIGTERM"},
            {"script": "processes", "call": "parts", "flags": [roomy]}]
@@ -152,6 +154,17 @@ def test_divided_weights_change_nothing(runs, processes, name):
     assert {key: x.shape for key, x in saved.items()} == {key: x.shape for key, x in whole.items()}
 
 
+def test_divided_weights_in_half_precision(runs):
+    """What is gathered is in bf16 and so are gradients, until they are averaged; parts and their updates are not."""
+    a, b = (lines(runs[2] / name / "metrics.jsonl") for name in ("bf16", "bf16-fsdp"))
+    assert a[0]["loss"] == pytest.approx(b[0]["loss"], rel=1e-6)  # then gradients are rounded otherwise
+    assert [row["loss"] for row in a] == pytest.approx([row["loss"] for row in b], rel=5e-3)
+    saved = load_state(runs[2] / "bf16-fsdp")[1]
+    assert all(x.dtype == torch.float32 for key, x in saved.items() if key.startswith(("model.", "optimizer.")))
+    adapter = next(x for key, x in saved.items() if key.startswith("model.") and ".lora_B." in key)
+    assert not torch.equal(adapter.bfloat16().float(), adapter)
+
+
 def test_a_process_keeps_its_part_of_the_weights(runs, roomy):
     total = sum(p.numel() for p in stage.load_policy(str(roomy))[0].parameters())
     sizes = next(line for line in (runs[2] / "said").read_text().splitlines() if line.startswith("parts "))
@@ -164,7 +177,7 @@ def test_a_run_goes_on_with_another_number_of_processes(runs):
 
 def test_one_process_speaks(runs):
     said = [(runs[n] / "said").read_text() for n in (2, 4)]
-    assert [text.count("peak\n") for text in said] == [len(SCRIPTS | MORE) + len(DIVIDED[2]) + 2,
+    assert [text.count("peak\n") for text in said] == [len(SCRIPTS | MORE) + len(DIVIDED[2]) + 4,
                                                        len(SCRIPTS | MORE) + len(DIVIDED[4]) + 1], said  # fmt: skip
 
 
@@ -233,6 +246,11 @@ def test_batches_that_can(three):
 def test_one_process_has_nothing_to_divide():
     with pytest.raises(UserError, match="--shard fsdp .* torchrun"):
         stage.StageConfig(shard="fsdp")
+
+
+def test_parts_of_weights_and_loss_scaling_do_not_go_together(three):
+    with pytest.raises(UserError, match="--shard fsdp: .* --dtype bf16"):
+        stage.StageConfig(shard="fsdp", dtype="fp16", batch_size=3)
 
 
 def test_processes_that_differ_and_one_that_is_lost(monkeypatch):
