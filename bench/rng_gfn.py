@@ -68,9 +68,9 @@ def reference(shape: dict, dtype: torch.dtype):
     from peft import LoraConfig, get_peft_model
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(**shape, bos_token_id=STOP, eos_token_id=STOP, attn_pdrop=0.1, resid_pdrop=0.1, embd_pdrop=0.1)
+    config = GPT2Config(**shape, bos_token_id=STOP, eos_token_id=STOP, attn_pdrop=0, resid_pdrop=0, embd_pdrop=0)
     adapter = LoraConfig(
-        r=16, lora_alpha=32, lora_dropout=0.1, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM"
+        r=16, lora_alpha=32, lora_dropout=0, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM"
     )
     model = get_peft_model(GPT2LMHeadModel(config), adapter).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4)

@@ -6,9 +6,10 @@
     python bench/run.py --all --write              # this, and all other benchmarks of the processor after it
 
 Sides alternate, each in processes of their own with the same threads, allocator settings, weights, number format and
-LoRA (c_attn, rank 16). The first step of a process does not count; of the others the median does. "others" is how many
-cores other programs kept busy meanwhile: above a quarter, repeat. The peers' side stands in bench/peers/; the GFN steps
-have scripts of their own, rng_gfn.py and next_sentence_gfn.py.
+LoRA (c_attn, rank 16). The first step of a process does not count; of the others the median does. "FLOPs" is our
+model-FLOPs utilisation: products that the work needs, no prompt shared, a second, over those of one large product
+timed here. "others" is how many cores other programs kept busy meanwhile: above a quarter, repeat. The peers' side
+stands in bench/peers/; the GFN steps have scripts of their own, rng_gfn.py and next_sentence_gfn.py.
 """
 
 import argparse
@@ -19,10 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
+import machine  # noqa: E402
 import report  # noqa: E402
 from work import SHAPES, write_model, write_pairs  # noqa: E402
 
@@ -43,18 +47,21 @@ class Case:
     peers: dict[str, list]  # {what it is: script of peers/ and its flags}
     ours: dict[str, list]  # {what is special: our script and its flags}
     steps: int = 0  # 0 = --steps
+    passes: float = 0  # over the tokens of a unit, forward and backward counted alike; 0 = not worked out
+    head: bool = True  # whether they go through the output head
     whole: bool = False  # time all of them together, with what is computed once
     pairs: dict[str, int] = field(default_factory=dict)  # {side: different records}; else each step has new ones
 
 
 CASES = {
     "sft": Case("tokens", 8 * 128, (63, 64), {"trl": ["sft.py"]},
-                {"": ["train_sft", "--batch_size", "8", "--max_response", "65", "--loss_on", "all"]}),
-    "rm": Case("pairs", 8, (32, 63), {"trl": ["rm.py"]}, {"": ["train_rm", *PAIRS, "--normalise", "2"]}),
+                {"": ["train_sft", "--batch_size", "8", "--max_response", "65", "--loss_on", "all"]}, passes=2 / 127),
+    "rm": Case("pairs", 8, (32, 63), {"trl": ["rm.py"]}, {"": ["train_rm", *PAIRS, "--normalise", "2"]},
+               passes=4, head=False),
     # Three passes over 16 pairs; on the fly: one over 48, whose log-probs under the reference are all new.
     "dpo, 3 epochs": Case(
         "pairs", 8, (32, 63), {"trl": ["dpo.py", "--whole"], "trl, cached": ["dpo.py", "--whole", "--cached"]},
-        {"": ["train_dpo", *PAIRS], "on the fly": ["train_dpo", *PAIRS]}, 6, True,
+        {"": ["train_dpo", *PAIRS], "on the fly": ["train_dpo", *PAIRS]}, 6, 2 * (2 + 1 / 3), True, True,
         {"trl": 16, "trl, cached": 16, "": 16, "on the fly": 48}),
     "ppo": Case("episodes", 32, (32, 32), {"trl 1.12": ["ppo.py"]},
                 {"value head on the policy": ["train_ppo", *PPO, "--critic", "shared"],
@@ -62,7 +69,19 @@ CASES = {
 }  # fmt: skip
 
 
-def rows(section: report.Section, name: str, dtype: str, unit: str, peers: list, ours: list, found: dict) -> None:
+def used(case: Case | None, label: str, dtype: str, shape: dict, rate: float) -> str:
+    """Return the share of the machine's FLOPs that a rate of units a second makes use of."""
+    if not case or not case.passes or label:
+        return ""
+    body, head = machine.weights(shape)
+    needed = 2 * (body + head * case.head) * case.passes * sum(case.tokens) * rate
+    m, k, n = 1024, 768, 3072
+    most = 2 * m * k * n / machine.product_seconds(m, k, n, machine.DTYPES[dtype], torch.device("cpu"))
+    return f"{needed / most:.0%}"
+
+
+def rows(section: report.Section, name: str, dtype: str, unit: str, peers: list, ours: list, found: dict,
+         shape: dict) -> None:  # fmt: skip
     """Write a line for each of our sides and each peer; of one side alone its numbers."""
     for label in ours:
         for peer in peers or [None]:
@@ -73,7 +92,8 @@ def rows(section: report.Section, name: str, dtype: str, unit: str, peers: list,
                     for side in (theirs, mine)]  # fmt: skip
             tell[0] = f"{peer}: {tell[0] or 'failed'}" if peer else "-"
             others = max((side["others"] for side in (mine, theirs) if side), default=0)
-            section.row(", ".join(filter(None, [name, label])), dtype, tell[0], tell[1] or "failed", *ratios,
+            flops = used(CASES.get(name), label, dtype, shape, mine["rate"]) if mine else ""
+            section.row(", ".join(filter(None, [name, label])), dtype, tell[0], tell[1] or "failed", *ratios, flops,
                         f"{others:.2f}")  # fmt: skip
 
 
@@ -111,7 +131,8 @@ def cases(args: argparse.Namespace, dtype: str, work: Path) -> Iterator[tuple[st
     for name, steps in (("rng_gfn", args.steps), ("next_sentence_gfn", 2)):
         if wanted(name):
             worker = [HERE / f"{name}.py", "--runs", steps - 1, "--worker"]
-            peers = {"reference": [python, *worker, "reference", args.shape, dtype]} if python else {}
+            slow = name == "next_sentence_gfn" and dtype != "fp32"  # the reference has no other number format there
+            peers = {"reference" + ", fp32" * slow: [python, *worker, "reference", args.shape, dtype]} if python else {}
             yield name, "steps", peers, {"": [sys.executable, *worker, "ours", args.shape, dtype]}
 
 
@@ -137,8 +158,9 @@ def main() -> None:
     p.add_argument("--rounds", type=int, default=1, help="processes a side")
     report.flags(p)
     args = p.parse_args()
+    torch.set_num_threads(args.threads)
     section = report.Section(__file__, args)
-    section.head("case", "dtype", "peer", "minalign", "speed", "memory", "others")
+    section.head("case", "dtype", "peer", "minalign", "speed", "memory", "FLOPs", "others")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / "model").mkdir()
@@ -146,7 +168,7 @@ def main() -> None:
         for dtype in args.dtypes.split(","):
             for name, unit, peers, ours in cases(args, dtype, work):
                 found = report.alternate(peers | ours, args.rounds, report.environment(args))
-                rows(section, name, dtype, unit, list(peers), list(ours), found)
+                rows(section, name, dtype, unit, list(peers), list(ours), found, SHAPES[args.shape])
     section.close()
     for name in OTHERS if args.all else ():
         print(f"\n## {name}", flush=True)
