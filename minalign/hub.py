@@ -180,14 +180,11 @@ def each_tensor(path: Path) -> Iterator[tuple[str, Tensor]]:
         with open(path, "rb") as file:
             start = file.read(64)
         if start.startswith(b"version https://git-lfs"):
-            raise UserError(
-                f"{path}: expected weights, found a git-LFS pointer.\n"
-                "Run `git lfs pull` in that folder, or download the file itself."
-            )
+            raise UserError(f"{path}: expected weights, found a git-LFS pointer.\n"
+                            "Run `git lfs pull` in that folder, or download the file itself.")  # fmt: skip
         if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-            raise UserError(
-                f"{path}: expected weights, found a web page.\nDownload the file itself (the hub's `resolve` link)."
-            )
+            raise UserError(f"{path}: expected weights, found a web page.\n"
+                            "Download the file itself (the hub's `resolve` link).")  # fmt: skip
         if path.suffix == ".bin":
             tensors = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
@@ -295,11 +292,7 @@ def from_pretrained(name: str, dtype: torch.dtype = torch.float32) -> GPT2:
         model = GPT2(config)
     embedding, head = state.get("transformer.wte.weight"), state.get("lm_head.weight")
     if config.tie_word_embeddings:
-        if (
-            head is not None
-            and embedding is not None
-            and not (head.shape == embedding.shape and bool((head == embedding).all()))
-        ):
+        if head is not None and embedding is not None and not torch.equal(head, embedding):
             raise UserError(
                 f"{path}: lm_head.weight differs from wte.weight, but config.json says the two are tied.\n"
                 'If the head was trained apart, write "tie_word_embeddings": false into config.json.'

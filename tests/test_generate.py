@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minalign.generate import filter_logits, generate, inverse_cdf, score
+from minalign.generate import generate, score
+from minalign.sampling import filter_logits, inverse_cdf
 
 STOP, V = 5, 67
 

@@ -113,6 +113,7 @@ LAYERS = {
     "files": 0,
     "losses": 1,
     "optim": 1,
+    "sampling": 1,
     "replay": 1,
     "lora": 1,
     "cache": 1,
