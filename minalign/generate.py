@@ -20,6 +20,7 @@ from minalign.losses import whole_logprobs
 from minalign.model import GPT2
 from minalign.sampling import inverse_cdf, sampled_from
 
+WORTH = 16  # steps from which on a CUDA graph saves more than it takes to record it
 CROWD = 0.75  # finished rows leave the batch once less than this share is being written: that copies the cache
 
 
@@ -124,7 +125,7 @@ def generate(
     logprobs = torch.zeros(B, max_new_tokens, device=model.device)
     stopped = torch.zeros(B, dtype=torch.bool, device=model.device)
     prefix, hidden = model.encode_prefix(prompts, prompt_mask)
-    captured = model.compiled and prompts.is_cuda and max_new_tokens > 1
+    captured = model.compiled and prompts.is_cuda and max_new_tokens >= WORTH
     cache = (StaticCache if captured else KVCache)(prefix.expand(B // len(prompts)), max_new_tokens - 1)
     step = capture(model, cache) if captured else lambda drawn: model(drawn[:, None], cache=cache)[:, -1]
     del prefix  # it is in the cache now
