@@ -90,28 +90,31 @@ def start(job: Job, crew: Crew, threads: int) -> None:
 
 def run_all(jobs: list[Job], at_once: int) -> None:
     """Run what is not finished, `at_once` at a time, each when what it needs is there; raise the first error, once the
-    others have stopped."""
+    others have stopped. Jobs share the processor's cores; one that all others wait for has them to itself."""
     waiting = [job for job in jobs if not job.done()]
-    unfinished = {job.out for job in waiting}
-    crew, threads = Crew(), max(1, (os.cpu_count() or 1) // max(1, min(at_once, len(waiting))))
-    changed = threading.Condition()
+    unfinished, running = {job.out for job in waiting}, set()
+    crew, changed, cores = Crew(), threading.Condition(), os.cpu_count() or 1
 
-    def next_job() -> Job | None:
+    def next_job() -> tuple[Job, int] | None:
         with changed:
             while waiting and not crew.stopped:
                 ready = [job for job in waiting if unfinished.isdisjoint(job.needs)]
                 if ready:
+                    alone = len(ready) == 1 and not running
                     waiting.remove(ready[0])
-                    return ready[0]
+                    running.add(ready[0].out)
+                    return ready[0], max(1, cores if alone else cores // at_once)
                 changed.wait()
         return None
 
     def work() -> None:
         try:
-            while job := next_job():
+            while found := next_job():
+                job, threads = found
                 start(job, crew, threads)
                 with changed:
                     unfinished.discard(job.out)
+                    running.discard(job.out)
                     changed.notify_all()
         except BaseException:
             crew.stop()  # here, not below: another thread must not begin one more

@@ -334,6 +334,18 @@ def test_a_failure_stops_the_others_cleanly(tmp_path, monkeypatch):
     run_all(todo[:1], 1)  # it is finished, and not started again
 
 
+def test_a_job_that_all_others_wait_for_has_all_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "train_x.py").write_text(SCRIPT)
+    runs = tmp_path / "runs"
+    run_all([Job(runs / "good", "train_x", ["good"]), Job(runs / "first", "train_x", ["first"], (runs / "good",)),
+             Job(runs / "third", "train_x", ["third"], (runs / "good",))], 2)  # fmt: skip
+    threads = {name: (runs / f"{name}.log").read_text().split()[-1] for name in ("good", "first", "third")}
+    assert threads == {"good": "4", "first": "2", "third": "2"}
+
+
 @pytest.mark.parametrize("at_once", [2, 3])
 def test_a_job_waits_for_what_it_needs_and_others_do_not(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(jobs, "ROOT", tmp_path)
