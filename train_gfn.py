@@ -1,6 +1,6 @@
 """GFlowNet fine-tuning (Hu et al. 2023, arXiv 2310.04363): make a language model *sample* in proportion to a reward.
 
-    python train_gfn.py --task rng                 # skewed "random" numbers become uniform, half a minute on two cores
+    python train_gfn.py --task rng                 # skewed "random" numbers become uniform, 45 s on two cores
     python train_gfn.py --task rng --preset long   # the same to the fifth decimal, five minutes
     python train_gfn.py --task next_sentence       # whole sentences from p_ref(sentence)^(1/T), T = 0.8
     python train_gfn.py --task sentiment --reward gold  # from p_ref(y) exp(r(y) / beta); rewards as in train_ppo.py
