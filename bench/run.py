@@ -13,6 +13,7 @@ stands in bench/peers/; the GFN steps have scripts of their own, rng_gfn.py and 
 """
 
 import argparse
+import functools
 import subprocess
 import sys
 import tempfile
@@ -75,9 +76,14 @@ def used(case: Case | None, label: str, dtype: str, shape: dict, rate: float) ->
         return ""
     body, head = machine.weights(shape)
     needed = 2 * (body + head * case.head) * case.passes * sum(case.tokens) * rate
+    return f"{needed / most(dtype):.0%}"
+
+
+@functools.cache
+def most(dtype: str) -> float:
+    """Return the FLOPs a second of one large product."""
     m, k, n = 1024, 768, 3072
-    most = 2 * m * k * n / machine.product_seconds(m, k, n, machine.DTYPES[dtype], torch.device("cpu"))
-    return f"{needed / most:.0%}"
+    return 2 * m * k * n / machine.product_seconds(m, k, n, machine.DTYPES[dtype], torch.device("cpu"))
 
 
 def rows(section: report.Section, name: str, dtype: str, unit: str, peers: list, ours: list, found: dict,

@@ -212,13 +212,17 @@ def pack_training(trained: dict[str, Tensor], optimizer, streams: dict, scaler) 
 def unpack_training(tensors: dict[str, Tensor], meta: dict, trained: dict[str, Tensor], optimizer, streams: dict,
                     scaler) -> None:  # fmt: skip
     """Put back what `pack_training` returned."""
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(dist.like(tensors[name], parameter))
-    dist.forget_gathered()
+    _put_back(trained, tensors)
     unpack_optimizer(optimizer, tensors, meta["optimizer"])
     unpack_rng(tensors, meta["rng"], **streams)
     scaler.load_state_dict(meta.get("scaler", {}))  # a checkpoint from before there was --dtype has none
+
+
+def _put_back(trained: dict[str, Tensor], tensors: dict[str, Tensor], prefix: str = "") -> None:
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(dist.like(tensors[prefix + name], parameter))
+    dist.forget_gathered()
 
 
 # ---------------------------------------------------------------- the best weights
@@ -255,10 +259,7 @@ class Best:
         if self.tensors:
             print(f"kept step {self.step}, with the {'lowest' if self.lower else 'highest'} {self.metric}: "
                   f"{self.value:.5g}")  # fmt: skip
-            with torch.no_grad():
-                for name, parameter in self.trained.items():
-                    parameter.copy_(dist.like(self.tensors[f"best.{name}"], parameter))
-            dist.forget_gathered()
+            _put_back(self.trained, self.tensors, "best.")
 
     def meta(self) -> dict:
         """Return what a checkpoint keeps beside `tensors`."""

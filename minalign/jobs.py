@@ -100,10 +100,10 @@ def run_all(jobs: list[Job], at_once: int) -> None:
             while waiting and not crew.stopped:
                 ready = [job for job in waiting if unfinished.isdisjoint(job.needs)]
                 if ready:
-                    alone = len(ready) == 1 and not running
+                    threads = max(1, cores // min(at_once, len(ready) + len(running)))
                     waiting.remove(ready[0])
                     running.add(ready[0].out)
-                    return ready[0], max(1, cores if alone else cores // at_once)
+                    return ready[0], threads
                 changed.wait()
         return None
 

@@ -41,8 +41,8 @@ class Attempts:
                 loss = 0.0
                 for micro in data.chunks(batch, cfg.micro_batch): ... backward()
 
-    cfg: a StageConfig; with --micro_batch auto its `micro_batch` becomes smaller, for the steps to come as well, but
-    never than n, the responses to a prompt, which share its encoding.
+    cfg: a StageConfig; with --micro_batch auto its `micro_batch` becomes smaller, for the steps to come as well;
+    never smaller than n, the responses to a prompt, which share its encoding.
     Raises NoMemoryError where memory runs out otherwise.
     """
 

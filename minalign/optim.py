@@ -40,7 +40,7 @@ class AdamW:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            fused = all(p.is_cuda and type(p) is nn.Parameter for p in params)
+            fused = _fused(group)
             for p in params:
                 if p not in self.state:
                     self.state[p] = {"step": torch.zeros((), device=p.device if fused else "cpu"),
@@ -63,6 +63,13 @@ class AdamW:
             raise ValueError("the saved groups have other numbers of parameters")
         for group, values in zip(self.param_groups, saved["param_groups"]):
             group |= {key: value for key, value in values.items() if key != "params"}
-        params = [p for group in self.param_groups for p in group["params"]]
-        self.state = {params[i]: {key: x.to(params[i].device) for key, x in values.items()}
-                      for i, values in saved["state"].items()}  # fmt: skip
+        places = [(p, p.device, p.device if _fused(group) else "cpu") for group in self.param_groups
+                  for p in group["params"]]  # fmt: skip
+        for i, values in saved["state"].items():
+            p, device, of_step = places[i]
+            self.state[p] = {key: x.to(of_step if key == "step" else device) for key, x in values.items()}
+
+
+def _fused(group: dict) -> bool:
+    """Return whether one kernel updates a group; it wants the number of the step on the GPU as well."""
+    return all(p.is_cuda and type(p) is nn.Parameter for p in group["params"])

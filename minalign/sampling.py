@@ -47,8 +47,8 @@ def inverse_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
     ids = block[..., None] * BLOCK + torch.arange(BLOCK, device=probs.device)  # (b, n, BLOCK)
     inside = probs.gather(1, ids.clamp(max=V - 1).flatten(1)).view_as(ids).masked_fill(ids >= V, 0)
     inside = inside.cumsum(2, dtype=torch.float64)
-    # The block's own sum may be smaller by rounding: its end is no place beyond its last possible token.
-    at = torch.minimum(at - (ends - masses).gather(1, block), inside[..., -1] * (1 - 1e-15))
+    # Rounding must not lead out of the block, to a token that is impossible: not before its first, nor beyond its last.
+    at = (at - (ends - masses).gather(1, block)).clamp(min=0).minimum(inside[..., -1] * (1 - 1e-15))
     return block * BLOCK + torch.searchsorted(inside, at[..., None], right=True)[..., 0]
 
 

@@ -182,6 +182,17 @@ def test_inverse_cdf_is_the_running_sum_over_all_tokens():
     assert (probs.gather(1, drawn) > 0).all()
 
 
+def test_inverse_cdf_at_the_joints_of_blocks():
+    """Exactly where a block begins, rounding may fall below it: its first tokens are impossible here."""
+    probs = torch.rand(500, 2048, generator=seed(0)).view(500, 8, 256)
+    probs[:, :, :3] = 0
+    probs[:, 1::2] *= 1e-11  # so that sums in float64 are rounded as well
+    probs = probs.flatten(1)
+    ends = probs.unflatten(1, (8, 256)).sum(2).double().cumsum(1)
+    drawn = inverse_cdf(probs, ends[:, :-1] / ends[:, -1:])
+    assert (probs.gather(1, drawn) > 0).all()
+
+
 def test_inverse_cdf_reaches_rare_tokens_at_the_end():
     """In float32 a running sum near one swallows every token below 6e-8."""
     probs = torch.cat([torch.tensor([1 - 1e-5]), torch.full((1000,), 1e-8)])[None]
